@@ -1,0 +1,1 @@
+"""What is measured: variants, episodes, the scene and its success predicates."""

@@ -1,0 +1,42 @@
+"""What crosses between a simulated scene and whoever acts in it: plain numpy values, batch first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ACTION_SIZE = 7
+"""``[dx, dy, dz, rx, ry, rz, gripper]``: metres and intrinsic XYZ Euler radians in the robot base frame, added to the
+controller's target pose; gripper +1 opens, -1 closes (``protocol.md`` section 1.3)."""
+
+HORIZON = 80
+"""Control steps an episode takes, at 5 Hz."""
+
+IMAGE_HEIGHT, IMAGE_WIDTH = 480, 640
+
+
+@dataclass(frozen=True)
+class PrivilegedState:
+    """Simulator truth for oracle policies. Poses are ``(x, y, z, qw, qx, qy, qz)`` in the world frame, (B, 7)."""
+
+    object_pose: np.ndarray
+    receptacle_pose: np.ndarray
+    base_pose: np.ndarray  # the robot's base_link
+    gripper_pose: np.ndarray  # ee_gripper_link, measured
+    gripper_target: np.ndarray  # ee_gripper_link, what the controller aims at
+    object_index: np.ndarray  # (B,) into the asset pack's objects
+    receptacle_index: np.ndarray  # (B,)
+    grasped: np.ndarray  # (B,) bool, the object is between the fingers now
+    success: np.ndarray  # (B,) bool, the object is on the receptacle now
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy receives. ``rgb`` is None when no policy in the run asked for pictures."""
+
+    rgb: np.ndarray | None  # (B, 480, 640, 3) uint8
+    instruction: tuple[str, ...]  # B texts
+    proprioception: np.ndarray  # (B, 8) float32: six arm joints [rad], two finger joints [m]
+    step: int  # control steps executed since reset
+    privileged: PrivilegedState | None = None
