@@ -6,6 +6,7 @@ parallel environment. The rules are those of ``protocol.md`` sections 1 to 5.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +70,9 @@ class PutOnPlate(BaseEnv):
         self.source = EpisodeSource(variant, protocol, upstream)
         self.episodes: tuple[Episode, ...] = ()
         self._bodies: dict[Key, Actor] = {}
+        # ManiSkill collects garbage whenever it rebuilds a scene: 0.25 s if that searches torch's modules each time.
+        gc.collect()
+        gc.freeze()
         # ManiSkill's own default is its fast "minimal" shader, which looks different from what the study used.
         sensor_configs = {"shader_pack": "default"} | (sensor_configs or {})
         super().__init__(*args, robot_uids=robot_class(self.pack), sensor_configs=sensor_configs, **kwargs)
@@ -232,7 +236,7 @@ class PutOnPlate(BaseEnv):
         """Measure the scene once and update the flags; ``evaluate`` only reports them."""
         left, right, on_receptacle = self._forces()
         fingers = (self.agent.finger1_link, self.agent.finger2_link)
-        openings = [success.rotation_matrix(link.pose.q)[:, :, 1] for link in fingers]
+        openings = [success.y_axis(link.pose.q) for link in fingers]
         self._grasped_now = success.is_grasped(left, right, openings[0], -openings[1])
         self._grasp_streak = torch.where(self._grasped_now, self._grasp_streak + 1, 0)
         self._ever_grasped = self._ever_grasped | self._grasped_now
@@ -272,6 +276,8 @@ class PutOnPlate(BaseEnv):
         result = None
         for key in dict.fromkeys(keys):
             values = read(find(key) if find else self._bodies[key])
+            if self.num_envs == 1:
+                return values
             used = torch.tensor([other == key for other in keys], device=self.device)
             result = values if result is None else torch.where(used[:, None], values, result)
         return result

@@ -27,7 +27,8 @@ def build_table(scene: ManiSkillScene) -> Actor:
     """A box whose top stands in for the original stage; compositing replaces its look, so only its shape matters."""
     builder = scene.create_actor_builder()
     builder.add_box_collision(half_size=TABLE_HALF_SIZE)
-    builder.add_box_visual(half_size=TABLE_HALF_SIZE, material=sapien.render.RenderMaterial(base_color=TABLE_COLOR))
+    if scene.can_render():
+        builder.add_box_visual(half_size=TABLE_HALF_SIZE, material=sapien.render.RenderMaterial(base_color=TABLE_COLOR))
     builder.initial_pose = sapien.Pose([*TABLE_CENTER, TABLE_TOP - TABLE_HALF_SIZE[2]])
     return builder.build_static(name=TABLE_NAME)
 

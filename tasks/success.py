@@ -37,6 +37,12 @@ def world_box(size: torch.Tensor, quaternion: torch.Tensor) -> torch.Tensor:
     return (rotation_matrix(quaternion).abs() @ size[..., None])[..., 0]
 
 
+def y_axis(quaternion: torch.Tensor) -> torch.Tensor:
+    """The y axis (B, 3) of frames turned by ``quaternion`` wxyz (B, 4): where the WidowX's fingers open and close."""
+    w, x, y, z = quaternion.unbind(-1)
+    return torch.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], dim=-1)
+
+
 def _pushes_apart(force: torch.Tensor, opening: torch.Tensor) -> torch.Tensor:
     norm = torch.linalg.norm(force, dim=-1)
     cosine = (force * opening).sum(-1) / norm.clamp_min(1e-12)
