@@ -12,7 +12,7 @@ from mani_skill.sensors.camera import CameraConfig
 from sapien.render import RenderBodyComponent, RenderCameraComponent
 
 from .compositing import Patch
-from .region import Outline, Window, in_front, outline, projected_bounds, window
+from .region import Frustum, Outline, Window, outline, visible_points, window
 
 _OUTLINES: dict[str, Outline | None] = {}
 
@@ -72,13 +72,12 @@ class WindowCamera:
     def window(self, entities: Iterable[tuple[sapien.Entity, Outline]]) -> Window:
         """The window that holds these entities."""
         to_camera, points = self._extrinsic(), []
+        frustum = Frustum(self.intrinsic, self.config.near, self.config.width, self.config.height)
         for entity, body in entities:
             pose = to_camera @ entity.pose.to_transformation_matrix()
-            points.append(in_front(body.vertices @ pose[:3, :3].T + pose[:3, 3], body.edges, self.config.near))
-        stacked = np.concatenate(points) if points else np.empty((0, 3))
-        if len(stacked) == 0:
-            return window(np.zeros(4), self.config.width, self.config.height)
-        return window(projected_bounds(stacked, self.intrinsic), self.config.width, self.config.height)
+            vertices = body.vertices @ pose[:3, :3].T + pose[:3, 3]
+            points.append(visible_points(vertices, body.edges, frustum))
+        return window(frustum.project(np.concatenate(points)), frustum.width, frustum.height)
 
     def capture(
         self, scene: sapien.Scene, entities: Sequence[tuple[sapien.Entity, Outline]], background: Sequence[int]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import sapien
 import torch
 from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils import sapien_utils
@@ -21,22 +20,18 @@ from mani_skill.utils.structs.types import SimConfig
 from vlagen.assets.packs import Model, Pack, load_pack
 
 from . import success
-from .camera import WindowCamera, entity_outline, foreground
-from .compositing import Patch
 from .contacts import forces_by
 from .episodes import Episode
 from .instructions import render as render_instruction
 from .interface import PrivilegedState
 from .pictures import Pictures
 from .robot import BASE_POSE, BUILD_POSE, CAMERA_UID, HOME_QPOS, SAFE_POSE, robot_class
-from .scene import add_lights, attach, build_model, build_table, detach
+from .scene import Key, add_lights, attach, build_model, build_table, detach, parking, start_pose
 from .selection import EpisodeSource
+from .view import MODES, View
 
 SETTLE_STEPS = 650  # physics steps: upstream's 50 and then 600 (Q6)
 REPOSITION_SETTLE_STEPS = 50
-
-Key = tuple[str, int]
-"""``("object" | "receptacle", index in the pack)``."""
 
 
 class PutOnPlate(BaseEnv):
@@ -117,7 +112,7 @@ class PutOnPlate(BaseEnv):
                 sapien_utils.set_articulation_render_material(articulation, specular=0.9, roughness=0.3)
         self._table = build_table(self.scene)
         self._bodies = {}
-        self._window_camera = None
+        self._view = None
         for key in self.source.model_keys(self.episodes) if self.gpu_sim_enabled else self._episode_keys():
             self._build(key)
 
@@ -128,12 +123,8 @@ class PutOnPlate(BaseEnv):
     def _model(self, key: Key) -> Model:
         return (self.pack.objects if key[0] == "object" else self.pack.receptacles)[key[1]]
 
-    def _parking(self, key: Key) -> sapien.Pose:
-        """Behind the camera, each model at its own place."""
-        return sapien.Pose([1.0 if key[0] == "object" else 2.0, 0.3 * key[1], 1.0], [0, 0, 0, 1])
-
     def _build(self, key: Key) -> None:
-        self._bodies[key] = build_model(self.scene, self.pack, self._model(key), self._parking(key))
+        self._bodies[key] = build_model(self.scene, self.pack, self._model(key), parking(key))
 
     def _bring_in(self) -> None:
         """Have the episodes' bodies in the scene; on the CPU, and only them."""
@@ -159,7 +150,8 @@ class PutOnPlate(BaseEnv):
         self.agent.robot.set_pose(SAFE_POSE)
         for key, actor in self._bodies.items():
             if actor.name in self.scene.actors:
-                actor.set_pose(self._start_poses(key))
+                rows = [start_pose(episode, key) for episode in self.episodes]
+                actor.set_pose(Pose.create(torch.tensor(rows, dtype=torch.float32, device=self.device)))
         self._physics(SETTLE_STEPS)
 
         self.agent.robot.set_pose(BASE_POSE)
@@ -174,26 +166,9 @@ class PutOnPlate(BaseEnv):
         self._receptacle_box = self._world_box(self._receptacle_keys)
         zeros = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self._grasp_streak = torch.zeros(self.num_envs, dtype=torch.int32, device=self.device)
-        self._ever_grasped, self._ever_held, self._previous_potential = zeros, zeros.clone(), None
+        self._ever_grasped, self._ever_held = zeros, zeros.clone()
         self._judge()
-        self._previous_potential = torch.zeros(self.num_envs, device=self.device)
-        self._prepare_pictures()
-
-    def _start_poses(self, key: Key) -> Pose:
-        """Commanded poses of one model, (B, 7): where an episode uses it, else parked."""
-        parking = self._parking(key)
-        rows = []
-        for episode in self.episodes:
-            place, rotation = parking.p, parking.q
-            if key == ("object", episode.object):
-                place, rotation = episode.object_position, episode.yaw_quaternion
-            elif key == ("receptacle", episode.receptacle):
-                place, rotation = episode.receptacle_position, (1.0, 0.0, 0.0, 0.0)
-            elif key == (episode.distractor, episode.distractor_index):
-                place = episode.distractor_position
-                rotation = episode.yaw_quaternion if key[0] == "object" else (1.0, 0.0, 0.0, 0.0)
-            rows.append([*place, *rotation])
-        return Pose.create(torch.tensor(np.array(rows), dtype=torch.float32, device=self.device))
+        self._start_view()
 
     def _physics(self, steps: int) -> None:
         """Step the physics without actions."""
@@ -258,24 +233,16 @@ class PutOnPlate(BaseEnv):
             others = [link._objs[0].entity for link in links] + [receptacle._objs[0]]
             found = torch.tensor(forces_by(self.scene, target._objs[0], others), dtype=torch.float32)
             return found[0:1], found[1:2], found[2:3]
-        on_fingers = [
-            self._gather(self._object_keys, lambda body, link=link: self.scene.get_pairwise_contact_forces(link, body))
-            for link in links
-        ]
+        force, bodies = self.scene.get_pairwise_contact_forces, self._bodies
+        left, right = (self._gather(self._object_keys, lambda k, link=link: force(link, bodies[k])) for link in links)
         pairs = list(zip(self._object_keys, self._receptacle_keys, strict=True))
-        on_receptacle = self._gather(
-            pairs, lambda pair: self.scene.get_pairwise_contact_forces(pair[1], pair[0]), self._bodies_of
-        )
-        return on_fingers[0], on_fingers[1], on_receptacle
+        return left, right, self._gather(pairs, lambda pair: force(bodies[pair[1]], bodies[pair[0]]))
 
-    def _bodies_of(self, pair: tuple[Key, Key]) -> tuple[Actor, Actor]:
-        return self._bodies[pair[0]], self._bodies[pair[1]]
-
-    def _gather(self, keys: Sequence, read: Callable, find: Callable | None = None) -> torch.Tensor:
-        """Read a (B, ...) quantity from the body that each environment uses; ``keys`` has B entries."""
+    def _gather(self, keys: Sequence, read: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+        """Quantities (B, ...) of the bodies that each environment uses: ``read`` one key's, for B keys."""
         result = None
         for key in dict.fromkeys(keys):
-            values = read(find(key) if find else self._bodies[key])
+            values = read(key)
             if self.num_envs == 1:
                 return values
             used = torch.tensor([other == key for other in keys], device=self.device)
@@ -284,7 +251,7 @@ class PutOnPlate(BaseEnv):
 
     def _pose(self, keys: Sequence[Key]) -> torch.Tensor:
         """World poses (B, 7), wxyz."""
-        return self._gather(keys, lambda body: body.pose.raw_pose)
+        return self._gather(keys, lambda key: self._bodies[key].pose.raw_pose)
 
     # What is reported
 
@@ -334,53 +301,29 @@ class PutOnPlate(BaseEnv):
 
     # Pictures
 
-    def _prepare_pictures(self) -> None:
-        """Load the episodes' pictures, and say which bodies are foreground."""
+    def _start_view(self) -> None:
+        """Load the episodes' pictures, and tell the view which bodies are foreground."""
         if not self.scene.can_render():
             return
-        config = self._sensor_configs[CAMERA_UID]
-        self._pictures = Pictures(self.pack, self.episodes, config.width, config.height, self.device)
-        self._background_ids = [0, self._table._objs[0].per_scene_id]
-        if self.num_envs > 1 or self.gpu_sim_enabled:
-            return
-        if self._window_camera is None:
-            self._window_camera = WindowCamera(config, self.agent.robot.links_map["base_link"]._objs[0].entity)
+        if self._view is None:
+            one = self.num_envs == 1 and not self.gpu_sim_enabled
+            mount = self.agent.robot.links_map["base_link"]._objs[0].entity if one else None
+            self._view = View(self.scene, self._sensors[CAMERA_UID], mount, self._table._objs[0])
         drawn = [(link._objs[0].entity, f"{self.agent.urdf_path}:{link.name}") for link in self.agent.robot.links]
         drawn += [(self._bodies[key]._objs[0], str(self._model(key).visual)) for key in self._episode_keys()]
-        outlines = [(entity, entity_outline(entity, name)) for entity, name in drawn]
-        self._foreground = [(entity, body) for entity, body in outlines if body is not None]
+        self._view.start(Pictures(self.pack, self.episodes, *self._view.size, self.device), drawn)
 
     def observed_rgb(self) -> torch.Tensor:
         """What the policies see now, (B, H, W, 3) uint8, in any observation mode of an environment that can render."""
-        if self._window_camera is not None:
-            scene = self.scene.sub_scenes[0]
-            patches = [self._window_camera.capture(scene, self._foreground, self._background_ids)]
-        else:
-            patches = self._patches(self._full_pictures(rgb=True, segmentation=True))
-        return self._pictures.observe(patches)
-
-    def _full_pictures(self, **modes: bool) -> dict[str, torch.Tensor]:
-        """The whole pictures (B, H, W, C) of the named modes, without compositing."""
-        self.scene.update_render(update_sensors=True, update_human_render_cameras=False)
-        self.capture_sensor_data()
-        off = {"rgb": False, "depth": False, "position": False, "segmentation": False}
-        return self.scene.sensors[CAMERA_UID].get_obs(**(off | modes))
-
-    def _patches(self, data: dict[str, torch.Tensor]) -> list[Patch]:
-        masks = foreground(data["segmentation"][..., 0], self._background_ids)
-        return [Patch(rgb, mask, 0, 0) for rgb, mask in zip(data["rgb"], masks, strict=True)]
-
-    def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, dict[str, torch.Tensor]]:
-        visual = self.obs_mode_struct.visual
-        modes = {name: getattr(visual, name) for name in ("depth", "position", "segmentation", "normal", "albedo")}
-        if not apply_texture_transforms or not (visual.rgb or self.obs_mode in ("state", "state_dict")):
-            return super()._get_obs_sensor_data(apply_texture_transforms)
-        if not any(modes.values()):
-            return {CAMERA_UID: {"rgb": self.observed_rgb()}}
-        data = self._full_pictures(**(modes | {"rgb": True, "segmentation": True}))
-        observed = self._pictures.observe(self._patches(data))
-        return {CAMERA_UID: {"rgb": observed} | {name: data[name] for name, wanted in modes.items() if wanted}}
+        return self._view.rgb()
 
     def render_rgb_array(self, camera_name: str | None = None) -> torch.Tensor:
         """What the policies see, so that recorded videos show the disturbances too."""
-        return self.observed_rgb()
+        return self._view.rgb()
+
+    def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, dict[str, torch.Tensor]]:
+        visual = self.obs_mode_struct.visual
+        if not apply_texture_transforms or not (visual.rgb or self.obs_mode in ("state", "state_dict")):
+            return super()._get_obs_sensor_data(apply_texture_transforms)
+        modes = [mode for mode in MODES if getattr(visual, mode)]
+        return {CAMERA_UID: self._view.data(modes) if modes else {"rgb": self._view.rgb()}}

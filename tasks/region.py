@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import ConvexHull
 
-WINDOW_SIZES = ((192, 256), (256, 256), (256, 320), (320, 320), (320, 384), (384, 384), (448, 448), (512, 480))
-"""Width and height [pixels] of the windows that are rendered, by area; what fits none takes the whole picture."""
+WINDOW_STEP = 64
+"""Windows are multiples of this wide and high [pixels]: few sizes, as each needs a camera of its own."""
 
 MARGIN = 2  # [pixels]
 
@@ -48,28 +48,55 @@ def outline(points: np.ndarray) -> Outline:
     return Outline(points[hull.vertices], np.unique(np.sort(edges, axis=1), axis=0))
 
 
-def in_front(points: np.ndarray, edges: np.ndarray, near: float) -> np.ndarray:
-    """The vertices in front of the near plane, and where edges cross it: points (N, 3) to (M, 3)."""
-    ahead = points[:, 2] >= near
-    if ahead.all():
-        return points
-    crossing = edges[ahead[edges[:, 0]] != ahead[edges[:, 1]]]
-    start, end = points[crossing[:, 0]], points[crossing[:, 1]]
-    fraction = (near - start[:, 2:]) / (end[:, 2:] - start[:, 2:])
-    return np.concatenate([points[ahead], start + fraction * (end - start)])
+class Frustum(NamedTuple):
+    """What a pinhole camera sees: intrinsic matrix (3, 3), near plane [m] and picture size [pixels]."""
+
+    intrinsic: np.ndarray
+    near: float
+    width: int
+    height: int
+
+    def depths(self, points: np.ndarray) -> np.ndarray:
+        """How far inside each of the five bounding planes points (..., 3) are, (..., 5); negative is outside."""
+        (fx, fy), (cx, cy) = self.intrinsic[[0, 1], [0, 1]], self.intrinsic[:2, 2]
+        x, y, z = np.moveaxis(points, -1, 0)
+        right, bottom = (self.width - cx) * z - fx * x, (self.height - cy) * z - fy * y
+        return np.stack([z - self.near, fx * x + cx * z, right, fy * y + cy * z, bottom], axis=-1)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) in front of the camera to pixels (N, 2)."""
+        return points[:, :2] / points[:, 2:] * self.intrinsic[[0, 1], [0, 1]] + self.intrinsic[:2, 2]
 
 
-def projected_bounds(points: np.ndarray, intrinsic: np.ndarray) -> np.ndarray:
-    """Smallest and largest column and row of points (N, 3) in front of the camera: ``[x0, y0, x1, y1]``."""
-    pixels = points[:, :2] / points[:, 2:] * intrinsic[[0, 1], [0, 1]] + intrinsic[:2, 2]
-    return np.concatenate([pixels.min(0), pixels.max(0)])
+def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) -> np.ndarray:
+    """Points (N, 3) that span what shows of a convex body with these vertices (V, 3) and edges (E, 2).
+
+    Edges are clipped to the frustum, so that a body that reaches behind the camera, or beside what it sees, does not
+    count with the part that cannot be seen.
+    """
+    depth = frustum.depths(vertices)
+    if (depth < 0).all(axis=0).any():
+        return np.empty((0, 3))
+    if (depth >= 0).all():
+        return vertices
+    start, along = vertices[edges[:, 0]], vertices[edges[:, 1]] - vertices[edges[:, 0]]
+    first, last = depth[edges[:, 0]], depth[edges[:, 1]]
+    # Along start + t * along: planes that the edge enters bound t from below, planes that it leaves from above.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = first / (first - last)
+    lower = np.where((first < 0) & (last >= 0), crossing, 0.0).max(axis=1)
+    upper = np.where((first >= 0) & (last < 0), crossing, 1.0).min(axis=1)
+    seen = ~((first < 0) & (last < 0)).any(axis=1) & (lower <= upper)
+    start, along = start[seen], along[seen]
+    return np.concatenate([start + lower[seen, None] * along, start + upper[seen, None] * along])
 
 
-def window(bounds: np.ndarray, width: int, height: int) -> Window:
-    """The smallest rendered window that holds ``bounds`` ``[x0, y0, x1, y1]``, clipped to the picture."""
-    x0, y0 = np.maximum(np.floor(bounds[:2]) - MARGIN, 0)
-    x1, y1 = np.minimum(np.ceil(bounds[2:]) + MARGIN + 1, (width, height))
-    for w, h in WINDOW_SIZES:
-        if x1 - x0 <= w <= width and y1 - y0 <= h <= height:
-            return Window(int(min(x0, width - w)), int(min(y0, height - h)), w, h)
-    return Window(0, 0, width, height)
+def window(pixels: np.ndarray, width: int, height: int) -> Window:
+    """The smallest rendered window that holds pixels (N, 2), clipped to the picture; N may be 0."""
+    if len(pixels) == 0:
+        pixels = np.zeros((1, 2))
+    low = np.maximum(np.floor(pixels.min(axis=0)) - MARGIN, 0).astype(int)
+    high = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + MARGIN + 1, (width, height))
+    size = np.minimum(-(-np.maximum(high - low, 1) // WINDOW_STEP) * WINDOW_STEP, (width, height))
+    x, y = np.minimum(low, np.array([width, height]) - size)
+    return Window(int(x), int(y), int(size[0]), int(size[1]))

@@ -5,7 +5,12 @@ Ours: ``vlagen/train-v1``, ``vlagen/vision-table-v1``, … for the ``vlagen-v1``
 take ``options={"episode_id": ..., "obj_set": ...}``, so that code written for RL4VLA or RLinf runs unchanged.
 """
 
+# ruff: noqa: E402 - the Vulkan driver has to be chosen before SAPIEN is imported
 from __future__ import annotations
+
+from .rendering import prepare_rendering
+
+prepare_rendering()
 
 from mani_skill.utils.registration import REGISTERED_ENVS, register_env
 

@@ -19,13 +19,20 @@ HOME_QPOS = np.array([-0.01840777, 0.0398835, 0.22242722, -0.00460194, 1.3652429
 """Six arm joints [rad] and two finger joints [m] (``protocol.md`` section 1.2)."""
 
 
-@cache
-def robot_class(pack: Pack) -> type[WidowX250SBridgeDatasetFlatTable]:
-    """The agent class that loads the pack's URDF; gains, limits, controller and camera are ManiSkill's own.
+class WidowX250S(WidowX250SBridgeDatasetFlatTable):
+    """ManiSkill's own gains, limits, controller and camera; only the fingers' coupling is said, not assumed."""
 
-    Raises ``MissingAsset`` when the pack's robot is not there.
-    """
-    urdf = str(require(pack, pack.robot_urdf))
-    return type(
-        f"WidowX250S_{pack.name}", (WidowX250SBridgeDatasetFlatTable,), {"urdf_path": urdf, "uid": "widowx250s"}
-    )
+    uid = "widowx250s"
+
+    @property
+    def _controller_configs(self) -> dict:
+        configs = super()._controller_configs
+        for config in configs.values():
+            config["gripper"].mimic = {"left_finger": {"joint": "right_finger"}}
+        return configs
+
+
+@cache
+def robot_class(pack: Pack) -> type[WidowX250S]:
+    """The agent class that loads the pack's URDF. Raises ``MissingAsset`` when the pack's robot is not there."""
+    return type(f"WidowX250S_{pack.name}", (WidowX250S,), {"urdf_path": str(require(pack, pack.robot_urdf))})

@@ -9,6 +9,11 @@ from sapien.physx import PhysxMaterial
 
 from vlagen.assets.packs import Model, Pack, require
 
+from .episodes import Episode
+
+Key = tuple[str, int]
+"""One model: ``("object" | "receptacle", index in the pack)``."""
+
 TABLE_NAME = "arena"
 TABLE_TOP = 0.869532  # [m] world z, the height at which the original stage lets objects come to rest
 TABLE_CENTER = (-0.25, 0.0)  # [m] world xy
@@ -55,6 +60,24 @@ def add_lights(scene: ManiSkillScene) -> None:
     scene.set_ambient_light([AMBIENT] * 3)
     for direction, grey in LIGHTS:
         scene.add_directional_light(direction, [grey] * 3)
+
+
+def parking(key: Key) -> sapien.Pose:
+    """Where a model waits that an episode does not use: behind the camera, each at its own place."""
+    return sapien.Pose([1.0 if key[0] == "object" else 2.0, 0.3 * key[1], 1.0], [0, 0, 0, 1])
+
+
+def start_pose(episode: Episode, key: Key) -> list[float]:
+    """The pose (7,) from which an episode drops a model, or its parking place if the episode does not use it."""
+    turned = episode.yaw_quaternion if key[0] == "object" else (1.0, 0.0, 0.0, 0.0)
+    if key == ("object", episode.object):
+        return [*episode.object_position, *turned]
+    if key == ("receptacle", episode.receptacle):
+        return [*episode.receptacle_position, *turned]
+    if key == (episode.distractor, episode.distractor_index):
+        return [*episode.distractor_position, *turned]
+    waiting = parking(key)
+    return [*waiting.p.tolist(), *waiting.q.tolist()]
 
 
 def detach(scene: ManiSkillScene, actor: Actor) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlagen.assets.errors import unknown
-from vlagen.assets.packs import load_pack
+from vlagen.assets.packs import Model, Pack, load_pack
 
 from . import layouts
 from .episodes import Episode, decode, digits, total
@@ -19,6 +19,7 @@ from .variants import Distractor, Overlay, UnknownVariant, Variant, variant
 
 PREFIX = "PutOnPlateInScene25"
 OBJECT_SETS = ("train", "test", "all")
+_IDENTITY = (1.0, 0.0, 0.0, 0.0)
 
 _TRAIN = variant("train", "rl4vla")
 _FIRST_17 = tuple(range(17))
@@ -128,34 +129,11 @@ def record(env_id: str, obj_set: str, episode_id: int) -> dict[str, Any]:
     name = env_id.removeprefix(PREFIX)
     row = upstream_variant(name, obj_set)
     episode, pack = decode(row, episode_id), load_pack("rl4vla")
-    obj, receptacle, table = (
-        pack.objects[episode.object],
-        pack.receptacles[episode.receptacle],
-        pack.tables[episode.table],
-    )
+    obj, receptacle = pack.objects[episode.object], pack.receptacles[episode.receptacle]
     place, yaw = _pose_digits(row, episode.index)
-    texture = pack.textures[episode.texture] if episode.overlay else None
-    second = None
-    if episode.distractor:
-        pool = pack.objects if episode.distractor == "object" else pack.receptacles
-        second = pool[episode.distractor_index]
     instruct, robot_pose = name == "Instruct-v1", name == "EEPose-v1"
     offset = _offset_index(row, episode.index) if robot_pose else None
-    extra = next(
-        (
-            value
-            for value in (episode.texture, episode.distractor_index, episode.template if instruct else None, offset)
-            if value is not None
-        ),
-        None,
-    )
-    commanded = {
-        obj.name: {"p": _rounded(episode.object_position), "q": _rounded(episode.yaw_quaternion)},
-        receptacle.name: {"p": _rounded(episode.receptacle_position), "q": [1.0, 0.0, 0.0, 0.0]},
-    }
-    if second is not None and not episode.distractor_is_target:
-        q = episode.yaw_quaternion if episode.distractor == "object" else (1.0, 0.0, 0.0, 0.0)
-        commanded[second.name] = {"p": _rounded(episode.distractor_position), "q": _rounded(q)}
+    extras = (episode.texture, episode.distractor_index, episode.template if instruct else None, offset)
     return {
         "env_id": PREFIX + name,
         "obj_set": obj_set,
@@ -168,27 +146,61 @@ def record(env_id: str, obj_set: str, episode_id: int) -> dict[str, Any]:
         "plate_name": receptacle.name,
         "plate_text": receptacle.text,
         "overlay_index": episode.table,
-        "overlay_file": table.image.name,
+        "overlay_file": pack.tables[episode.table].image.name,
         "pos_index": place,
         "quat_index": yaw,
         "instruction": render(episode.template, obj.text, receptacle.text),
-        "extra_index": extra,
-        "texture_file": texture.image.name if texture else None,
-        "texture_mix": texture.mix if texture else None,
-        "texture_mix_ratio": episode.strength if texture else None,
-        "texture_alpha": texture.mix * episode.strength if texture else None,
-        "distractor_name": second.name if second else None,
-        "distractor_text": second.text if second else None,
-        "distractor_kind": {"object": "object", "receptacle": "plate", None: None}[episode.distractor],
-        "distractor_is_target": episode.distractor_is_target if episode.distractor else None,
+        "extra_index": next((extra for extra in extras if extra is not None), None),
+        **_texture_fields(episode, pack),
+        **_distractor_fields(episode, pack),
         "template_index": episode.template if instruct else None,
         "qpos_offset": [*episode.robot_offset, 0.0, 0.0] if robot_pose else None,
         "position_change": _position_change(name, episode),
         "config_xyz": layouts.places(_table_layout(row))[place].tolist(),
-        "config_quat": [list(episode.yaw_quaternion), [1.0, 0.0, 0.0, 0.0]],
-        "commanded": commanded,
+        "config_quat": [list(episode.yaw_quaternion), list(_IDENTITY)],
+        "commanded": _commanded(episode, pack),
         "paper_name": _paper_name(name, obj_set),
     }
+
+
+def _texture_fields(episode: Episode, pack: Pack) -> dict[str, Any]:
+    if episode.overlay is None:
+        return dict.fromkeys(("texture_file", "texture_mix", "texture_mix_ratio", "texture_alpha"))
+    texture = pack.textures[episode.texture]
+    return {
+        "texture_file": texture.image.name,
+        "texture_mix": texture.mix,
+        "texture_mix_ratio": episode.strength,
+        "texture_alpha": texture.mix * episode.strength,
+    }
+
+
+def _second_model(episode: Episode, pack: Pack) -> Model:
+    return (pack.objects if episode.distractor == "object" else pack.receptacles)[episode.distractor_index]
+
+
+def _distractor_fields(episode: Episode, pack: Pack) -> dict[str, Any]:
+    if episode.distractor is None:
+        return dict.fromkeys(("distractor_name", "distractor_text", "distractor_kind", "distractor_is_target"))
+    second = _second_model(episode, pack)
+    return {
+        "distractor_name": second.name,
+        "distractor_text": second.text,
+        "distractor_kind": "object" if episode.distractor == "object" else "plate",
+        "distractor_is_target": episode.distractor_is_target,
+    }
+
+
+def _commanded(episode: Episode, pack: Pack) -> dict[str, dict[str, list[float]]]:
+    """The poses that the bodies are dropped from, by model name."""
+    poses = {
+        pack.objects[episode.object].name: (episode.object_position, episode.yaw_quaternion),
+        pack.receptacles[episode.receptacle].name: (episode.receptacle_position, _IDENTITY),
+    }
+    if episode.distractor is not None and not episode.distractor_is_target:
+        rotation = episode.yaw_quaternion if episode.distractor == "object" else _IDENTITY
+        poses[_second_model(episode, pack).name] = (episode.distractor_position, rotation)
+    return {name: {"p": _rounded(p), "q": _rounded(q)} for name, (p, q) in poses.items()}
 
 
 def _table_layout(row: Variant) -> layouts.Layout:

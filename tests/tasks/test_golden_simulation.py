@@ -129,11 +129,8 @@ def test_picture(record, rgb_env):
 
 
 def _foreground(env):
-    from vlagen.tasks.camera import foreground
-
-    task = env.unwrapped
-    segmentation = task._full_pictures(segmentation=True)["segmentation"][0, ..., 0]
-    return foreground(segmentation, task._background_ids).numpy()
+    view = env.unwrapped._view
+    return view.mask(view.rendered(["segmentation"])["segmentation"])[0].numpy()
 
 
 def _rollouts():
