@@ -1,0 +1,1 @@
+"""How a policy is measured: roll-outs, records, statistics and the command line."""
