@@ -1,0 +1,1 @@
+"""Baseline policies and trainers, one algorithm per file."""
