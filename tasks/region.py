@@ -6,12 +6,13 @@ holds the foreground is rendered. Camera coordinates are OpenCV's: x right, y do
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
-WINDOW_STEP = 64
+WINDOW_STEP = 32
 """Windows are multiples of this wide and high [pixels]: few sizes, as each needs a camera of its own."""
 
 MARGIN = 2  # [pixels]
@@ -36,11 +37,14 @@ class Window(NamedTuple):
 def outline(points: np.ndarray) -> Outline:
     """The convex hull of points (N, 3), which need not be a proper volume."""
     low, high = points.min(0), points.max(0)
-    if np.any(high - low < 1e-6):
+    hull = None
+    if np.all(high - low > 1e-6):
+        with contextlib.suppress(QhullError):  # a sheet that leans
+            hull = ConvexHull(points)
+    if hull is None:
         corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
         edges = [(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1]
         return Outline(corners, np.array(edges))
-    hull = ConvexHull(points)
     index = np.full(len(points), -1)
     index[hull.vertices] = np.arange(len(hull.vertices))
     triangles = index[hull.simplices]
@@ -67,6 +71,19 @@ class Frustum(NamedTuple):
         """Points (N, 3) in front of the camera to pixels (N, 2)."""
         return points[:, :2] / points[:, 2:] * self.intrinsic[[0, 1], [0, 1]] + self.intrinsic[:2, 2]
 
+    def covered_corners(self, points: np.ndarray) -> np.ndarray:
+        """The picture's corners, as points (K, 3) at 1 m, that the hull of points (N, 3) before the camera covers.
+
+        Where a body covers a corner, none of its edges need show. Seen from a covered corner, the pixels lie all around.
+        """
+        corners = np.array([[x, y] for x in (0, self.width) for y in (0, self.height)], dtype=np.float64)
+        toward = self.project(points) - corners[:, None]
+        angles = np.sort(np.arctan2(toward[..., 1], toward[..., 0]), axis=1)
+        gaps = np.diff(angles, axis=1, append=angles[:, :1] + 2 * np.pi)
+        covered = corners[gaps.max(axis=1) < np.pi]
+        rays = (covered - self.intrinsic[:2, 2]) / self.intrinsic[[0, 1], [0, 1]]
+        return np.column_stack([rays, np.ones(len(rays))])
+
 
 def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) -> np.ndarray:
     """Points (N, 3) that span what shows of a convex body with these vertices (V, 3) and edges (E, 2).
@@ -86,9 +103,13 @@ def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) ->
         crossing = first / (first - last)
     lower = np.where((first < 0) & (last >= 0), crossing, 0.0).max(axis=1)
     upper = np.where((first >= 0) & (last < 0), crossing, 1.0).min(axis=1)
+    near = (first[:, 0] < 0) != (last[:, 0] < 0)
+    front = np.concatenate([vertices[depth[:, 0] >= 0], start[near] + crossing[near, :1] * along[near]])
     seen = ~((first < 0) & (last < 0)).any(axis=1) & (lower <= upper)
     start, along = start[seen], along[seen]
-    return np.concatenate([start + lower[seen, None] * along, start + upper[seen, None] * along])
+    return np.concatenate(
+        [start + lower[seen, None] * along, start + upper[seen, None] * along, frustum.covered_corners(front)]
+    )
 
 
 def window(pixels: np.ndarray, width: int, height: int) -> Window:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,18 @@ PHYSICS_STEPS = 100
 class BareScene:
     """Robot, table, one object and one receptacle; ``step`` is 100 physics steps and one 640x480 picture, fetched."""
 
-    def __init__(self, robot_urdf: Path, models: list, table_visual: bool = True, rendering: bool = True):
+    def __init__(self, robot_urdf: Path, models: list):
         physx.set_body_config(solver_position_iterations=15, solver_velocity_iterations=1)
         physx.set_default_material(0.3, 0.3, 0.0)
-        systems = [physx.PhysxCpuSystem()]
-        if rendering:
-            render.set_camera_shader_dir("default")
-            render.set_picture_format("Color", "r32g32b32a32sfloat")
-            systems.append(render.RenderSystem("cpu"))
-        self.scene = sapien.Scene(systems)
+        render.set_camera_shader_dir("default")
+        render.set_picture_format("Color", "r32g32b32a32sfloat")
+        self.scene = sapien.Scene([physx.PhysxCpuSystem(), render.RenderSystem("cpu")])
         self.scene.physx_system.timestep = 1 / 500
-        self.camera = None
         self._robot(robot_urdf)
-        self._table(table_visual and rendering)
-        self._bodies(models, rendering)
-        if rendering:
-            self._lights()
-            self._camera()
+        self._table()
+        self._bodies(models)
+        self._lights()
+        self._camera()
 
     def _robot(self, urdf: Path) -> None:
         loader = self.scene.create_urdf_loader()
@@ -47,15 +41,14 @@ class BareScene:
         for link in self.robot.get_links():
             link.disable_gravity = True
 
-    def _table(self, visual: bool) -> None:
+    def _table(self) -> None:
         builder = self.scene.create_actor_builder()
         builder.add_box_collision(half_size=[0.75, 1.0, 0.4])
-        if visual:
-            builder.add_box_visual(half_size=[0.75, 1.0, 0.4])
+        builder.add_box_visual(half_size=[0.75, 1.0, 0.4])
         builder.set_initial_pose(sapien.Pose([-0.25, 0, TABLE_TOP - 0.4]))
         builder.build_static(name="arena")
 
-    def _bodies(self, models: list, rendering: bool) -> None:
+    def _bodies(self, models: list) -> None:
         material = physx.PhysxMaterial(1.0, 1.0, 0.0)
         for model, position in zip(
             models, ([-0.2, 0.05, 0.95], [-0.11, -0.05, 0.92], [-0.25, -0.07, 1.0]), strict=False
@@ -64,8 +57,7 @@ class BareScene:
             builder.add_multiple_convex_collisions_from_file(
                 str(model.collision), material=material, density=model.density
             )
-            if rendering:
-                builder.add_visual_from_file(str(model.visual))
+            builder.add_visual_from_file(str(model.visual))
             builder.set_initial_pose(sapien.Pose(position))
             builder.build(name=model.name)
         for _ in range(650):
@@ -90,18 +82,7 @@ class BareScene:
         return self.camera.get_picture("Color"), self.camera.get_picture("Segmentation")
 
     def step(self) -> None:
-        """One control step's worth of physics and, when rendering, its picture."""
+        """One control step's worth of physics, and its picture."""
         for _ in range(PHYSICS_STEPS):
             self.scene.step()
-        if self.camera is not None:
-            self.picture()
-
-
-def step_time(scene: BareScene, steps: int = 60) -> float:
-    """Mean seconds a step."""
-    for _ in range(5):
-        scene.step()
-    start = time.perf_counter()
-    for _ in range(steps):
-        scene.step()
-    return (time.perf_counter() - start) / steps
+        self.picture()
