@@ -10,8 +10,9 @@ help: ## show this list
 setup: ## make .venv with pinned packages, and software Vulkan without a GPU; does nothing when all is there
 	@PYTHON="$(PYTHON)" scripts/setup.sh
 
-eval: setup ## run a small evaluation of the scripted expert
-	$(BIN)/vlagen-eval --policy expert --episodes 2 --workers 2 --out runs/smoke
+# A folder of its own for every run: a run refuses to go on in a folder that other code has begun.
+eval: setup ## score the scripted expert on all rows, 8 episodes each
+	$(BIN)/vlagen-eval --policy expert --episodes 8 --workers 2 --video failures --out runs/eval-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## run the tests that every machine can run
 	$(BIN)/python -m pytest

@@ -119,11 +119,12 @@ def _describe_pack(name: str) -> str:
         pack = load_pack(name)
     except BrokenManifest as error:
         return escape(f"Asset pack {name}: {error}")
-    absent = sum(not (pack.root / file.path).is_file() for file in pack.files)
+    absent = sum(not (pack.root / file.path).is_file() for file in pack.files) - len(pack.stand_ins)
     return (
         f"Asset pack {pack.name} {pack.version}: {len(pack.objects)} objects, {len(pack.receptacles)} receptacles, "
         f"{len(pack.tables)} tables, {len(pack.textures)} textures; "
         + (f"{absent} of {len(pack.files)} files are missing" if absent else "ready")
+        + (f", {len(pack.stand_ins)} models drawn by stand-ins" if pack.stand_ins else "")
     )
 
 
