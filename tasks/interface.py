@@ -20,15 +20,18 @@ IMAGE_HEIGHT, IMAGE_WIDTH = 480, 640
 class PrivilegedState:
     """Simulator truth for oracle policies. Poses are ``(x, y, z, qw, qx, qy, qz)`` in the world frame, (B, 7)."""
 
+    assets: str  # name of the asset pack that the indices below point into
     object_pose: np.ndarray
     receptacle_pose: np.ndarray
     base_pose: np.ndarray  # the robot's base_link
     gripper_pose: np.ndarray  # ee_gripper_link, measured
     gripper_target: np.ndarray  # ee_gripper_link, what the controller aims at
-    object_index: np.ndarray  # (B,) into the asset pack's objects
+    object_index: np.ndarray  # (B,) into the pack's objects
     receptacle_index: np.ndarray  # (B,)
     grasped: np.ndarray  # (B,) bool, the object is between the fingers now
     success: np.ndarray  # (B,) bool, the object is on the receptacle now
+    distractor: tuple[tuple[str, int] | None, ...]  # B of ("object" | "receptacle", index into the pack) or None
+    distractor_pose: np.ndarray  # NaN where there is none
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -278,7 +279,13 @@ class PutOnPlate(BaseEnv):
         """Simulator truth as numpy, for oracle policies."""
         controller = self.agent.controller.controllers["arm"]
         base = self.agent.robot.pose
+        distractors = [e.models[2] if len(e.models) > 2 else None for e in self.episodes]
+        distractor_pose = np.full((self.num_envs, 7), np.nan, dtype=np.float32)
+        for i, key in enumerate(distractors):
+            if key is not None:
+                distractor_pose[i] = self._bodies[key].pose.raw_pose[i].cpu().numpy()
         return PrivilegedState(
+            assets=self.pack.name,
             object_pose=self._pose(self._object_keys).cpu().numpy(),
             receptacle_pose=self._pose(self._receptacle_keys).cpu().numpy(),
             base_pose=base.raw_pose.cpu().numpy(),
@@ -288,7 +295,13 @@ class PutOnPlate(BaseEnv):
             receptacle_index=np.array([e.receptacle for e in self.episodes]),
             grasped=self._grasped_now.cpu().numpy(),
             success=self._success_now.cpu().numpy(),
+            distractor=tuple(distractors),
+            distractor_pose=distractor_pose,
         )
+
+    def _get_obs_agent(self) -> dict[str, Any]:
+        """ManiSkill's own, as a copy: a reset overwrites the controller's target in place."""
+        return deepcopy(super()._get_obs_agent())
 
     def _get_obs_extra(self, info: dict) -> dict[str, torch.Tensor]:
         if self.obs_mode not in ("state", "state_dict"):
