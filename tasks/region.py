@@ -74,10 +74,12 @@ class Frustum(NamedTuple):
     def covered_corners(self, points: np.ndarray) -> np.ndarray:
         """The picture's corners, as points (K, 3) at 1 m, that the hull of points (N, 3) before the camera covers.
 
-        Where a body covers a corner, none of its edges need show. Seen from a covered corner, the pixels lie all around.
+        A body that covers a corner need not show an edge there. Seen from a covered corner, its pixels lie all around.
         """
+        pixels = self.project(points)
         corners = np.array([[x, y] for x in (0, self.width) for y in (0, self.height)], dtype=np.float64)
-        toward = self.project(points) - corners[:, None]
+        corners = corners[((corners > pixels.min(axis=0)) & (corners < pixels.max(axis=0))).all(axis=1)]
+        toward = pixels - corners[:, None]
         angles = np.sort(np.arctan2(toward[..., 1], toward[..., 0]), axis=1)
         gaps = np.diff(angles, axis=1, append=angles[:, :1] + 2 * np.pi)
         covered = corners[gaps.max(axis=1) < np.pi]
@@ -96,20 +98,36 @@ def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) ->
         return np.empty((0, 3))
     if (depth >= 0).all():
         return vertices
-    start, along = vertices[edges[:, 0]], vertices[edges[:, 1]] - vertices[edges[:, 0]]
-    first, last = depth[edges[:, 0]], depth[edges[:, 1]]
+    ends, inside, front = vertices[edges], depth[edges], vertices
+    if (depth[:, 0] < 0).any():
+        cut = _cut_at(frustum.near, ends)
+        sides = cut[np.column_stack(np.triu_indices(len(cut), 1))]
+        ends, inside = np.concatenate([ends, sides]), np.concatenate([inside, frustum.depths(sides)])
+        front = np.concatenate([vertices[depth[:, 0] >= 0], cut])
+    start, along = ends[:, 0], ends[:, 1] - ends[:, 0]
+    first, last = inside[:, 0], inside[:, 1]
     # Along start + t * along: planes that the edge enters bound t from below, planes that it leaves from above.
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = first / (first - last)
     lower = np.where((first < 0) & (last >= 0), crossing, 0.0).max(axis=1)
     upper = np.where((first >= 0) & (last < 0), crossing, 1.0).min(axis=1)
-    near = (first[:, 0] < 0) != (last[:, 0] < 0)
-    front = np.concatenate([vertices[depth[:, 0] >= 0], start[near] + crossing[near, :1] * along[near]])
     seen = ~((first < 0) & (last < 0)).any(axis=1) & (lower <= upper)
     start, along = start[seen], along[seen]
-    return np.concatenate(
-        [start + lower[seen, None] * along, start + upper[seen, None] * along, frustum.covered_corners(front)]
-    )
+    clipped = [start + lower[seen, None] * along, start + upper[seen, None] * along]
+    return np.concatenate([*clipped, frustum.covered_corners(front)])
+
+
+def _cut_at(near: float, ends: np.ndarray) -> np.ndarray:
+    """Where edges with these ends (E, 2, 3) pass through the near plane [m], (K, 3).
+
+    The plane cuts the body in a polygon, whose sides are among the lines between these points.
+    """
+    height = ends[..., 2] - near
+    through = (height < 0).any(axis=1) & (height >= 0).any(axis=1)
+    (start, end), (first, last) = ends[through].swapaxes(0, 1), height[through].T
+    cut = start + (first / (first - last))[:, None] * (end - start)
+    cut[:, 2] = near
+    return cut
 
 
 def window(pixels: np.ndarray, width: int, height: int) -> Window:
