@@ -12,7 +12,7 @@ setup: ## make .venv with pinned packages, and software Vulkan without a GPU; do
 
 # A folder of its own for every run: a run refuses to go on in a folder that other code has begun.
 eval: setup ## score the scripted expert on all rows, 8 episodes each
-	$(BIN)/vlagen-eval --policy expert --episodes 8 --workers 2 --video failures --out runs/eval-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/vlagen-eval --policy expert --episodes 8 --workers 2 --out runs/eval-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## run the tests that every machine can run
 	$(BIN)/python -m pytest

@@ -42,7 +42,7 @@ def table(rows: Sequence[RowSummary], axes: Sequence[AxisSummary]) -> Table:
     """
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     result.add_column("axis/row", no_wrap=True)
-    for heading in ("n", "success\nat end", "95%\ninterval", "once", "grasped", "errors"):
+    for heading in ("n", "success\nat end", "95%\ninterval", "once", "grasped", "err"):
         result.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         result.add_row(row.row, *_cells(row))

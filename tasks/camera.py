@@ -37,7 +37,8 @@ def _shape_points(shape) -> np.ndarray:
 class WindowCamera:
     """Renders the window of one camera's picture in which there is foreground.
 
-    Pixels equal those of the whole picture: the window is a whole number of pixels away and has the same focal length.
+    The window is a whole number of pixels away and has the same focal length, so its pixels equal those of the whole
+    picture, but for a few dozen at mesh edges: mostly by one grey level, one or two that fall on the other side.
     """
 
     def __init__(self, config: CameraConfig, mount: sapien.Entity):

@@ -71,41 +71,45 @@ class Frustum(NamedTuple):
         """Points (N, 3) in front of the camera to pixels (N, 2)."""
         return points[:, :2] / points[:, 2:] * self.intrinsic[[0, 1], [0, 1]] + self.intrinsic[:2, 2]
 
+    def unproject(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) to the points (N, 3) behind them at a depth of 1 m."""
+        return np.column_stack(
+            [(pixels - self.intrinsic[:2, 2]) / self.intrinsic[[0, 1], [0, 1]], np.ones(len(pixels))]
+        )
+
+    @property
+    def corners(self) -> np.ndarray:
+        """The picture's corners as pixels (4, 2)."""
+        return np.array([[x, y] for x in (0, self.width) for y in (0, self.height)], dtype=np.float64)
+
     def covered_corners(self, points: np.ndarray) -> np.ndarray:
-        """The picture's corners, as points (K, 3) at 1 m, that the hull of points (N, 3) before the camera covers.
+        """The picture's corners, as points (K, 3), that the hull of points (N, 3) before the camera covers.
 
         A body that covers a corner need not show an edge there. Seen from a covered corner, its pixels lie all around.
         """
-        pixels = self.project(points)
-        corners = np.array([[x, y] for x in (0, self.width) for y in (0, self.height)], dtype=np.float64)
+        pixels, corners = self.project(points), self.corners
         corners = corners[((corners > pixels.min(axis=0)) & (corners < pixels.max(axis=0))).all(axis=1)]
         toward = pixels - corners[:, None]
         angles = np.sort(np.arctan2(toward[..., 1], toward[..., 0]), axis=1)
         gaps = np.diff(angles, axis=1, append=angles[:, :1] + 2 * np.pi)
-        covered = corners[gaps.max(axis=1) < np.pi]
-        rays = (covered - self.intrinsic[:2, 2]) / self.intrinsic[[0, 1], [0, 1]]
-        return np.column_stack([rays, np.ones(len(rays))])
+        return self.unproject(corners[gaps.max(axis=1) < np.pi])
 
 
 def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) -> np.ndarray:
     """Points (N, 3) that span what shows of a convex body with these vertices (V, 3) and edges (E, 2).
 
-    Edges are clipped to the frustum, so that a body that reaches behind the camera, or beside what it sees, does not
-    count with the part that cannot be seen.
+    Edges are clipped to the frustum, so that a body beside what the camera sees does not count with its hidden part.
+    One that reaches through the near plane may show anywhere: it gets the picture's corners.
     """
     depth = frustum.depths(vertices)
     if (depth < 0).all(axis=0).any():
         return np.empty((0, 3))
     if (depth >= 0).all():
         return vertices
-    ends, inside, front = vertices[edges], depth[edges], vertices
     if (depth[:, 0] < 0).any():
-        cut = _cut_at(frustum.near, ends)
-        sides = cut[np.column_stack(np.triu_indices(len(cut), 1))]
-        ends, inside = np.concatenate([ends, sides]), np.concatenate([inside, frustum.depths(sides)])
-        front = np.concatenate([vertices[depth[:, 0] >= 0], cut])
-    start, along = ends[:, 0], ends[:, 1] - ends[:, 0]
-    first, last = inside[:, 0], inside[:, 1]
+        return frustum.unproject(frustum.corners)
+    start, along = vertices[edges[:, 0]], vertices[edges[:, 1]] - vertices[edges[:, 0]]
+    first, last = depth[edges[:, 0]], depth[edges[:, 1]]
     # Along start + t * along: planes that the edge enters bound t from below, planes that it leaves from above.
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = first / (first - last)
@@ -114,20 +118,7 @@ def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) ->
     seen = ~((first < 0) & (last < 0)).any(axis=1) & (lower <= upper)
     start, along = start[seen], along[seen]
     clipped = [start + lower[seen, None] * along, start + upper[seen, None] * along]
-    return np.concatenate([*clipped, frustum.covered_corners(front)])
-
-
-def _cut_at(near: float, ends: np.ndarray) -> np.ndarray:
-    """Where edges with these ends (E, 2, 3) pass through the near plane [m], (K, 3).
-
-    The plane cuts the body in a polygon, whose sides are among the lines between these points.
-    """
-    height = ends[..., 2] - near
-    through = (height < 0).any(axis=1) & (height >= 0).any(axis=1)
-    (start, end), (first, last) = ends[through].swapaxes(0, 1), height[through].T
-    cut = start + (first / (first - last))[:, None] * (end - start)
-    cut[:, 2] = near
-    return cut
+    return np.concatenate([*clipped, frustum.covered_corners(vertices)])
 
 
 def window(pixels: np.ndarray, width: int, height: int) -> Window:

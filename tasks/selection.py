@@ -33,10 +33,10 @@ class EpisodeSource:
         for option in options:
             if option not in OPTIONS:
                 raise BadResetOption(unknown("reset option", option, OPTIONS))
-        self._seed(count, seed)
         if "episodes" in options:
             return self._given(count, options["episodes"])
         row = self._row_of(options)
+        self._seed(count, seed)
         if options.get("episode_id") is not None:
             ids = np.asarray(options["episode_id"], dtype=np.int64).reshape(-1)
             self._check_count(count, len(ids), "episode_id")
@@ -57,13 +57,15 @@ class EpisodeSource:
         """Seeded resets restart each environment's own generator; the first unseeded one takes fresh entropy."""
         if seed is None and len(self._generators) == count:
             return
-        seeds = list(seed) if np.iterable(seed) else [seed]
-        if len(seeds) == count:
-            self._generators = [np.random.default_rng(s) for s in seeds]
+        if np.iterable(seed):
+            self._check_count(count, len(seed), "seed")
+            self._generators = [np.random.default_rng(s) for s in seed]
         else:
-            self._generators = np.random.default_rng(seeds[0]).spawn(count)
+            self._generators = np.random.default_rng(seed).spawn(count) if count > 1 else [np.random.default_rng(seed)]
 
     def _given(self, count: int, episodes: Sequence[Episode]) -> tuple[Episode, ...]:
+        if isinstance(episodes, Episode):
+            raise BadResetOption("options['episodes'] is one Episode; give a list with one per parallel environment")
         self._check_count(count, len(episodes), "episodes")
         for episode in episodes:
             if not isinstance(episode, Episode):
@@ -82,4 +84,4 @@ class EpisodeSource:
 
     def _check_count(self, count: int, given: int, option: str) -> None:
         if given != count:
-            raise BadResetOption(f"options['{option}'] has {given} entries for {count} parallel environment(s)")
+            raise BadResetOption(f"{option} has {given} entries for {count} parallel environment(s)")

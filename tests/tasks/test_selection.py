@@ -62,9 +62,9 @@ def test_an_unknown_option_names_the_nearest_and_lists_all():
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_the_number_of_episodes_must_be_that_of_the_environments(count):
     given = [decode(variant("train"), 0)] * count
-    with pytest.raises(BadResetOption, match=rf"options\['episodes'\] has {count} entries for 2 parallel"):
+    with pytest.raises(BadResetOption, match=rf"episodes has {count} entries for 2 parallel"):
         source().choose(2, None, {"episodes": given})
-    with pytest.raises(BadResetOption, match=rf"options\['episode_id'\] has {count} entries for 2 parallel"):
+    with pytest.raises(BadResetOption, match=rf"episode_id has {count} entries for 2 parallel"):
         source().choose(2, None, {"episode_id": [0] * count})
 
 
@@ -146,3 +146,13 @@ def test_a_fixed_scene_holds_all_that_its_rows_can_draw():
     assert [key for key in unseen if key[0] == "receptacle"] == [("receptacle", i) for i in range(1, 17)]
     other = decode(variant("semantics/object"), -1)
     assert ("object", 24) in source("train").model_keys([other])
+
+
+def test_one_episode_without_a_list_is_explained():
+    with pytest.raises(BadResetOption, match="give a list"):
+        source().choose(1, None, {"episodes": decode(variant("train"), 0)})
+
+
+def test_a_list_of_seeds_has_one_per_environment():
+    with pytest.raises(BadResetOption, match="seed has 3 entries for 2 parallel"):
+        source().choose(2, [1, 2, 3], {})
