@@ -38,6 +38,14 @@ def test_csv_has_exactly_the_documented_columns_and_numbers(tmp_path):
     )
 
 
+def test_table_of_perfect_rows_fits_80_columns():
+    rows = [summary(row, 512, 512) for row in variants()]
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.table(rows, summarize_axes(rows)))
+    assert "…" not in console.file.getvalue()
+    assert "99.3–100.0" in console.file.getvalue()
+
+
 def test_table_fits_80_columns_and_shows_every_row_and_axis():
     console = Console(width=80, file=io.StringIO())
     console.print(report.table(ROWS, summarize_axes(ROWS)))
@@ -48,7 +56,7 @@ def test_table_fits_80_columns_and_shows_every_row_and_axis():
         assert row.row in text
     for axis in AXES:
         assert f"{axis}, mean of" in text
-    assert "vision/noise-weak                  60     25.0  15.8–37.2  25.0     25.0       4" in text
+    assert "vision/noise-weak                  60     25.0  15.8–37.2  25.0     25.0    4" in text
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[6:8], ROWS[3:4]])
