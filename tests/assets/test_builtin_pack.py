@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import shutil
+import tempfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -191,13 +194,20 @@ INITIAL_QPOS = [-0.01840777, 0.0398835, 0.22242722, -0.00460194, 1.36524296, 0.0
 
 @functools.cache
 def load_robot():
-    """The scene, and the arm loaded into it with SAPIEN's own loader."""
+    """The scene, and the arm loaded into it with SAPIEN's own loader; bodies only, as visuals take a renderer."""
     sapien = pytest.importorskip("sapien")
-    scene = sapien.Scene()
+    scene = sapien.Scene([sapien.physx.PhysxCpuSystem()])
     scene.set_timestep(1 / 500)
     loader = scene.create_urdf_loader()
     loader.fix_root_link = True
-    return scene, loader.load(str(ROOT / MANIFEST["robot"]["urdf"]))
+    with tempfile.TemporaryDirectory() as folder:
+        urdf = Path(shutil.copytree((ROOT / MANIFEST["robot"]["urdf"]).parent, Path(folder) / "robot")) / "wx250s.urdf"
+        tree = ElementTree.parse(urdf)
+        for link in tree.iter("link"):
+            for visual in link.findall("visual"):
+                link.remove(visual)
+        tree.write(urdf)
+        return scene, loader.load(str(urdf))
 
 
 @pytest.mark.sim
