@@ -97,6 +97,10 @@ class Pack:
     stand_ins: tuple[str, ...]
     """Models drawn with another mesh than the manifest names, because that one is missing: pictures differ."""
 
+    def model(self, kind: str, index: int) -> Model:
+        """Returns the model at this index of the pack's objects (kind ``"object"``) or receptacles."""
+        return (self.objects if kind == "object" else self.receptacles)[index]
+
 
 def maniskill_data() -> Path:
     """Returns ManiSkill's asset directory, by ManiSkill's own rule but without the seconds that importing it takes."""

@@ -90,7 +90,7 @@ def check_assets(pack_name: str, episodes: Sequence[Episode]) -> None:
     pack = load_pack(pack_name)
     models = {model for episode in episodes for model in episode.models}
     for kind, index in sorted(models):
-        model = (pack.objects if kind == "object" else pack.receptacles)[index]
+        model = pack.model(kind, index)
         require(pack, model.collision)
         require(pack, model.visual)
     for table in sorted({episode.table for episode in episodes}):

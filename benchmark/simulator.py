@@ -12,9 +12,7 @@ import numpy as np
 from vlagen.assets.errors import VlagenError
 from vlagen.tasks import rendering
 from vlagen.tasks.episodes import Episode
-from vlagen.tasks.interface import Observation
-
-CAMERA = "3rd_view_camera"
+from vlagen.tasks.interface import CAMERA_UID, Observation
 
 
 class NoRenderer(VlagenError):
@@ -113,7 +111,7 @@ class ManiSkillSimulator:
 
     def _observe(self, raw: dict[str, Any]) -> Observation:
         return Observation(
-            rgb=_array(raw["sensor_data"][CAMERA]["rgb"]) if self._pictures else None,
+            rgb=_array(raw["sensor_data"][CAMERA_UID]["rgb"]) if self._pictures else None,
             instruction=self._instruction,
             proprioception=_array(raw["agent"]["qpos"]).astype(np.float32),
             step=self._step,

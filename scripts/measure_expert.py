@@ -11,9 +11,8 @@ from collections import Counter
 
 from vlagen.assets.packs import load_pack
 from vlagen.benchmark.adapters.expert import ExpertPolicy
-from vlagen.benchmark.policy import PolicyEpisode
+from vlagen.benchmark.rollout import run_episodes
 from vlagen.benchmark.simulator import ManiSkillSimulator
-from vlagen.tasks.interface import HORIZON
 from vlagen.tasks.sampling import evaluation_episodes
 from vlagen.tasks.variants import ROW_IDS, variant
 
@@ -33,20 +32,15 @@ def main() -> None:
         count = arguments.train_count if row == "train" else arguments.count
         failures, tried, first = [], Counter(), []
         for episode in evaluation_episodes(variant(row), count):
-            observation = simulator.start([episode])
-            policy.reset([PolicyEpisode(observation.instruction[0], 0)])
-            reached = None
-            for step in range(HORIZON):
-                result = simulator.step(policy.act(observation))
-                observation = result.observation
-                if result.success[0] and reached is None:
-                    reached = step + 1
-            tried[objects[episode.object].name] += 1
-            if not result.success[0]:
-                name = objects[episode.object].name
-                failures.append([name, episode.index, policy.workers[0].phase.name, bool(result.grasped[0]), reached])
-            elif reached is not None:
+            (record,) = run_episodes(
+                simulator, policy, [episode], policy_name="expert", assets=arguments.assets, seed=0
+            )
+            name, reached = objects[episode.object].name, record.first_success_step
+            tried[name] += 1
+            if record.success_at_end:
                 first.append(reached)
+            else:
+                failures.append([name, episode.index, policy.workers[0].phase.name, record.grasped, reached])
         by_object = Counter(name for name, *_ in failures)
         report = {
             "assets": arguments.assets,

@@ -15,6 +15,12 @@ HORIZON = 80
 
 IMAGE_HEIGHT, IMAGE_WIDTH = 480, 640
 
+CAMERA_UID = "3rd_view_camera"
+"""The policies' camera, as ManiSkill's agent and upstream's observations name it."""
+
+TABLE_TOP = 0.869532
+"""World z [m] at which the original stage lets objects come to rest (``protocol.md`` section 1.6)."""
+
 
 @dataclass(frozen=True)
 class PrivilegedState:

@@ -24,9 +24,9 @@ from . import success
 from .contacts import forces_by
 from .episodes import Episode
 from .instructions import render as render_instruction
-from .interface import PrivilegedState
+from .interface import CAMERA_UID, PrivilegedState
 from .pictures import Pictures
-from .robot import BASE_POSE, BUILD_POSE, CAMERA_UID, HOME_QPOS, SAFE_POSE, robot_class
+from .robot import BASE_POSE, BUILD_POSE, HOME_QPOS, SAFE_POSE, robot_class
 from .scene import Key, add_lights, attach, build_model, build_table, detach, parking, start_pose
 from .selection import EpisodeSource
 from .view import MODES, View
@@ -122,7 +122,7 @@ class PutOnPlate(BaseEnv):
         return sorted({key for episode in self.episodes for key in episode.models})
 
     def _model(self, key: Key) -> Model:
-        return (self.pack.objects if key[0] == "object" else self.pack.receptacles)[key[1]]
+        return self.pack.model(*key)
 
     def _build(self, key: Key) -> None:
         self._bodies[key] = build_model(self.scene, self.pack, self._model(key), parking(key))

@@ -10,8 +10,6 @@ from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval.base_env import Wid
 
 from vlagen.assets.packs import Pack, require
 
-CAMERA_UID = "3rd_view_camera"
-
 BUILD_POSE = sapien.Pose([0.127, 0.060, 0.85], [0, 0, 0, 1])
 BASE_POSE = sapien.Pose([0.147, 0.028, 0.870], [0, 0, 0, 1])
 SAFE_POSE = sapien.Pose([0.147, 0.028, 1.870], [0, 0, 0, 1])  # out of the way while objects fall and settle

@@ -10,12 +10,12 @@ from sapien.physx import PhysxMaterial
 from vlagen.assets.packs import Model, Pack, require
 
 from .episodes import Episode
+from .interface import TABLE_TOP
 
 Key = tuple[str, int]
 """One model: ``("object" | "receptacle", index in the pack)``."""
 
 TABLE_NAME = "arena"
-TABLE_TOP = 0.869532  # [m] world z, the height at which the original stage lets objects come to rest
 TABLE_CENTER = (-0.25, 0.0)  # [m] world xy
 # From the floor up, as in the set-up that made the golden records: the box's own size enters the last bits of the
 # contact arithmetic, and rolling objects end centimetres elsewhere with another thickness.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlagen.assets.errors import unknown
-from vlagen.assets.packs import Model, Pack, load_pack
+from vlagen.assets.packs import Pack, load_pack
 
 from . import layouts
 from .episodes import Episode, decode, digits, total
@@ -175,14 +175,10 @@ def _texture_fields(episode: Episode, pack: Pack) -> dict[str, Any]:
     }
 
 
-def _second_model(episode: Episode, pack: Pack) -> Model:
-    return (pack.objects if episode.distractor == "object" else pack.receptacles)[episode.distractor_index]
-
-
 def _distractor_fields(episode: Episode, pack: Pack) -> dict[str, Any]:
     if episode.distractor is None:
         return dict.fromkeys(("distractor_name", "distractor_text", "distractor_kind", "distractor_is_target"))
-    second = _second_model(episode, pack)
+    second = pack.model(episode.distractor, episode.distractor_index)
     return {
         "distractor_name": second.name,
         "distractor_text": second.text,
@@ -199,7 +195,7 @@ def _commanded(episode: Episode, pack: Pack) -> dict[str, dict[str, list[float]]
     }
     if episode.distractor is not None and not episode.distractor_is_target:
         rotation = episode.yaw_quaternion if episode.distractor == "object" else _IDENTITY
-        poses[_second_model(episode, pack).name] = (episode.distractor_position, rotation)
+        poses[pack.model(episode.distractor, episode.distractor_index).name] = (episode.distractor_position, rotation)
     return {name: {"p": _rounded(p), "q": _rounded(q)} for name, (p, q) in poses.items()}
 
 

@@ -25,9 +25,7 @@ from vlagen.benchmark.adapters.motion import (
     within_reach,
 )
 from vlagen.benchmark.policy import PolicyEpisode, PolicySpec
-from vlagen.tasks.interface import ACTION_SIZE, HORIZON, Observation
-
-TABLE_TOP = 0.869532  # [m] world z (``protocol.md`` section 1.6)
+from vlagen.tasks.interface import ACTION_SIZE, HORIZON, TABLE_TOP, Observation
 
 HOVER = 0.025  # [m] between finger tips and object while reaching over it
 CARRY_CLEARANCE = 0.03  # [m] between object and receptacle while carrying
@@ -276,6 +274,5 @@ class ExpertPolicy:
         key = (self._assets or assets, kind, index)
         if key not in self._shapes:
             pack = load_pack(key[0])
-            models = pack.objects if kind == "object" else pack.receptacles
-            self._shapes[key] = load_shape(require(pack, models[index].collision))
+            self._shapes[key] = load_shape(require(pack, pack.model(kind, index).collision))
         return self._shapes[key]

@@ -61,7 +61,7 @@ def _floor(episode):
     from vlagen.assets.packs import load_pack
 
     pack = load_pack("rl4vla")
-    models = [(pack.objects if kind == "object" else pack.receptacles)[i] for kind, i in episode.models]
+    models = [pack.model(*key) for key in episode.models]
     return BareScene(pack.robot_urdf, models)
 
 
