@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import sapien
 import torch
-from mani_skill.render import set_shader_pack
 from mani_skill.sensors.camera import CameraConfig
 from sapien.render import RenderBodyComponent, RenderCameraComponent
 
 from .compositing import Patch
-from .region import Frustum, Outline, Window, outline, visible_points, window
+from .region import Bodies, Frustum, Outline, Window, outline, window
+from .shaders import BACKGROUND, PICTURE, foreground_pack
 
 _OUTLINES: dict[str, Outline | None] = {}
 
@@ -34,27 +34,37 @@ def _shape_points(shape) -> np.ndarray:
     return points @ pose[:3, :3].T + pose[:3, 3]
 
 
+def is_opaque(entity: sapien.Entity) -> bool:
+    """Whether nothing that is drawn for an entity lets light through; textures may still have holes."""
+    body = entity.find_component_by_type(RenderBodyComponent)
+    shapes = body.render_shapes if body is not None else ()
+    return all(part.material.base_color[3] == 1 for shape in shapes for part in shape.parts)
+
+
 class WindowCamera:
     """Renders the window of one camera's picture in which there is foreground.
 
     The window is a whole number of pixels away and has the same focal length, so its pixels equal those of the whole
     picture, but for a few dozen at mesh edges: mostly by one grey level, one or two that fall on the other side.
+
+    Args:
+        config: the camera whose picture it is, with the ``default`` shader pack.
+        mount: the entity that carries it.
+        background: segmentation id of the body that hides others but is not foreground.
     """
 
-    def __init__(self, config: CameraConfig, mount: sapien.Entity):
+    def __init__(self, config: CameraConfig, mount: sapien.Entity, background: int):
         self.config = config
         self.mount = mount
         self.intrinsic = np.asarray(config.intrinsic, dtype=np.float64)
-        names = config.shader_config.texture_names
-        self._color = next(name for name, modes in names.items() if "rgb" in modes)
-        self._segmentation = next(name for name, modes in names.items() if "segmentation" in modes)
+        self._background = background
         self._cameras: dict[tuple[int, int], RenderCameraComponent] = {}
 
     def _camera(self, part: Window) -> RenderCameraComponent:
         size = (part.width, part.height)
         if size not in self._cameras:
-            set_shader_pack(self.config.shader_config)
-            camera = RenderCameraComponent(*size)
+            camera = RenderCameraComponent(*size, str(foreground_pack()))
+            camera.set_property(BACKGROUND, self._background)
             camera.local_pose = self.config.pose.sp
             self.mount.add_component(camera)
             self._cameras[size] = camera
@@ -70,30 +80,21 @@ class WindowCamera:
         axes = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
         return axes @ np.linalg.inv(camera)
 
-    def window(self, entities: Iterable[tuple[sapien.Entity, Outline]]) -> Window:
-        """The window that holds these entities."""
-        to_camera, points = self._extrinsic(), []
+    def window(self, entities: Sequence[sapien.Entity], bodies: Bodies) -> Window:
+        """The window that holds these entities; ``bodies`` are their outlines."""
+        poses = self._extrinsic() @ np.stack([entity.pose.to_transformation_matrix() for entity in entities])
         frustum = Frustum(self.intrinsic, self.config.near, self.config.width, self.config.height)
-        for entity, body in entities:
-            pose = to_camera @ entity.pose.to_transformation_matrix()
-            vertices = body.vertices @ pose[:3, :3].T + pose[:3, 3]
-            points.append(visible_points(vertices, body.edges, frustum))
-        return window(frustum.project(np.concatenate(points)), frustum.width, frustum.height)
+        return window(frustum.project(bodies.visible_points(poses, frustum)), frustum.width, frustum.height)
 
-    def capture(
-        self, scene: sapien.Scene, entities: Sequence[tuple[sapien.Entity, Outline]], background: Sequence[int]
-    ) -> Patch:
-        """Render the entities' window; ``background`` are the segmentation ids that are not foreground."""
-        part = self.window(entities)
+    def capture(self, scene: sapien.Scene, entities: Sequence[sapien.Entity], bodies: Bodies) -> Patch:
+        """Render the entities' window."""
+        part = self.window(entities, bodies)
         camera = self._camera(part)
         scene.update_render()
         camera.take_picture()
-        transforms = self.config.shader_config.texture_transforms
-        rgb = transforms[self._color](torch.from_numpy(camera.get_picture(self._color)))["rgb"]
-        raw = camera.get_picture(self._segmentation)
-        raw = raw.view(np.int32) if raw.dtype == np.uint32 else raw  # torch has no arithmetic on uint32
-        segmentation = transforms[self._segmentation](torch.from_numpy(raw))["segmentation"][..., 0]
-        return Patch(rgb, foreground(segmentation, background), part.x, part.y)
+        # Truncated here, not in the shader: there the compiler merges it with the gamma, and a pixel in 10^5 changes.
+        picture = torch.from_numpy((camera.get_picture(PICTURE) * np.float32(255)).astype(np.uint8))
+        return Patch(picture[..., :3], picture[..., 3] > 0, part.x, part.y)
 
 
 def foreground(segmentation: torch.Tensor, background: Sequence[int]) -> torch.Tensor:

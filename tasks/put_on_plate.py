@@ -7,7 +7,6 @@ parallel environment. The rules are those of ``protocol.md`` sections 1 to 5.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -20,11 +19,11 @@ from mani_skill.utils.structs.types import SimConfig
 
 from vlagen.assets.packs import Model, Pack, load_pack
 
-from . import success
-from .contacts import forces_by
+from .cast import Cast
 from .episodes import Episode
 from .instructions import render as render_instruction
-from .interface import CAMERA_UID, PrivilegedState
+from .interface import CAMERA_UID, CONTROL_FREQUENCY, PrivilegedState, StepFacts
+from .judge import Judge
 from .pictures import Pictures
 from .robot import BASE_POSE, BUILD_POSE, HOME_QPOS, SAFE_POSE, robot_class
 from .scene import Key, add_lights, attach, build_model, build_table, detach, parking, start_pose
@@ -47,6 +46,9 @@ class PutOnPlate(BaseEnv):
     Reset options: ``episodes`` (one ``Episode`` per environment, of any row), or ``episode_id`` (int64, one per
     environment) with an upstream id also ``obj_set``; else episodes are drawn uniformly with the reset's seed.
     ``reconfigure=True`` rebuilds the scene, so that the episode does not depend on what ran before, to the last bit.
+
+    Attributes:
+        takes_pictures: set to False, observations come without any until it is set back.
     """
 
     SUPPORTED_OBS_MODES = ("rgb+segmentation", "rgb", "state", "state_dict", "none", "any_textures")
@@ -65,6 +67,7 @@ class PutOnPlate(BaseEnv):
         self.pack: Pack = load_pack(assets)
         self.source = EpisodeSource(variant, protocol, upstream)
         self.episodes: tuple[Episode, ...] = ()
+        self.takes_pictures = True
         self._bodies: dict[Key, Actor] = {}
         # ManiSkill collects garbage whenever it rebuilds a scene: 0.25 s if that searches torch's modules each time.
         gc.collect()
@@ -75,7 +78,7 @@ class PutOnPlate(BaseEnv):
 
     @property
     def _default_sim_config(self) -> SimConfig:
-        return SimConfig(sim_freq=500, control_freq=5, spacing=20)
+        return SimConfig(sim_freq=500, control_freq=CONTROL_FREQUENCY, spacing=20)
 
     # Episodes
 
@@ -146,8 +149,7 @@ class PutOnPlate(BaseEnv):
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict) -> None:
         self._bring_in()
-        self._object_keys = [("object", e.object) for e in self.episodes]
-        self._receptacle_keys = [("receptacle", e.receptacle) for e in self.episodes]
+        self.cast = Cast(self.episodes, self._bodies, self.device)
         self.agent.robot.set_pose(SAFE_POSE)
         for key, actor in self._bodies.items():
             if actor.name in self.scene.actors:
@@ -162,13 +164,7 @@ class PutOnPlate(BaseEnv):
             self.scene._gpu_apply_all()
             self.scene.px.gpu_update_articulation_kinematics()
             self.scene._gpu_fetch_all()
-
-        self._object_box = self._world_box(self._object_keys)
-        self._receptacle_box = self._world_box(self._receptacle_keys)
-        zeros = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        self._grasp_streak = torch.zeros(self.num_envs, dtype=torch.int32, device=self.device)
-        self._ever_grasped, self._ever_held = zeros, zeros.clone()
-        self._judge()
+        self.judge = Judge(self.scene, self.agent, self.cast, self.pack)
         self._start_view()
 
     def _physics(self, steps: int) -> None:
@@ -180,122 +176,81 @@ class PutOnPlate(BaseEnv):
         if self.gpu_sim_enabled:
             self.scene._gpu_fetch_all()
 
-    def _world_box(self, keys: Sequence[Key]) -> torch.Tensor:
-        corners = np.array([self._model(key).bbox for key in keys])
-        size = torch.tensor(corners[:, 1] - corners[:, 0], dtype=torch.float32, device=self.device)
-        return success.world_box(size, self._pose(keys)[:, 3:])
-
     # Step
 
     def _after_control_step(self) -> None:
         if self.gpu_sim_enabled:
             self.scene._gpu_fetch_all()
         self._reposition(int(self._elapsed_steps[0]) + 1)
-        self._previous_potential = self._potential
-        self._judge()
+        self.judge.update()
 
     def _reposition(self, step: int) -> None:
         """Teleport the target at the end of its step; velocities are kept (``protocol.md`` section 3.1)."""
         moved = torch.tensor([e.reposition_at_step == step for e in self.episodes], device=self.device)
         if not moved.any():
             return
-        for key in dict.fromkeys(self._object_keys):
+        for key in dict.fromkeys(self.cast.objects):
             actor = self._bodies[key]
             raw = actor.pose.raw_pose.clone()
             for i, episode in enumerate(self.episodes):
-                if moved[i] and self._object_keys[i] == key:
+                if moved[i] and self.cast.objects[i] == key:
                     raw[i] = torch.tensor([*episode.reposition_to, *episode.yaw_quaternion], device=self.device)
             actor.set_pose(Pose.create(raw))
         self._physics(REPOSITION_SETTLE_STEPS)
-
-    def _judge(self) -> None:
-        """Measure the scene once and update the flags; ``evaluate`` only reports them."""
-        left, right, on_receptacle = self._forces()
-        fingers = (self.agent.finger1_link, self.agent.finger2_link)
-        openings = [success.y_axis(link.pose.q) for link in fingers]
-        self._grasped_now = success.is_grasped(left, right, openings[0], -openings[1])
-        self._grasp_streak = torch.where(self._grasped_now, self._grasp_streak + 1, 0)
-        self._ever_grasped = self._ever_grasped | self._grasped_now
-        self._ever_held = self._ever_held | (self._grasp_streak >= success.CONSECUTIVE_GRASP_STEPS)
-        self._success_now = success.is_on_receptacle(
-            self._pose(self._object_keys)[:, :3],
-            self._pose(self._receptacle_keys)[:, :3],
-            self._object_box,
-            self._receptacle_box,
-            torch.linalg.norm(on_receptacle, dim=-1),
-        )
-        self._potential = success.potential(self._ever_grasped, self._ever_held, self._success_now)
-
-    def _forces(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Forces [N] of the target on left finger, right finger and receptacle, each (B, 3)."""
-        links = (self.agent.finger1_link, self.agent.finger2_link)
-        if not self.gpu_sim_enabled:
-            target, receptacle = self._bodies[self._object_keys[0]], self._bodies[self._receptacle_keys[0]]
-            others = [link._objs[0].entity for link in links] + [receptacle._objs[0]]
-            found = torch.tensor(forces_by(self.scene, target._objs[0], others), dtype=torch.float32)
-            return found[0:1], found[1:2], found[2:3]
-        force, bodies = self.scene.get_pairwise_contact_forces, self._bodies
-        left, right = (self._gather(self._object_keys, lambda k, link=link: force(link, bodies[k])) for link in links)
-        pairs = list(zip(self._object_keys, self._receptacle_keys, strict=True))
-        return left, right, self._gather(pairs, lambda pair: force(bodies[pair[1]], bodies[pair[0]]))
-
-    def _gather(self, keys: Sequence, read: Callable[[Any], torch.Tensor]) -> torch.Tensor:
-        """Quantities (B, ...) of the bodies that each environment uses: ``read`` one key's, for B keys."""
-        result = None
-        for key in dict.fromkeys(keys):
-            values = read(key)
-            if self.num_envs == 1:
-                return values
-            used = torch.tensor([other == key for other in keys], device=self.device)
-            result = values if result is None else torch.where(used[:, None], values, result)
-        return result
-
-    def _pose(self, keys: Sequence[Key]) -> torch.Tensor:
-        """World poses (B, 7), wxyz."""
-        return self._gather(keys, lambda key: self._bodies[key].pose.raw_pose)
 
     # What is reported
 
     def evaluate(self) -> dict[str, torch.Tensor]:
         """Upstream's info: flags of this step and distances [m]; free of side effects. Each (B,)."""
-        fingers = (self.agent.finger1_link.pose.p + self.agent.finger2_link.pose.p) / 2
-        target, receptacle = self._pose(self._object_keys)[:, :3], self._pose(self._receptacle_keys)[:, :3]
+        judge, fingers = self.judge, self.judge.fingers
+        target, receptacle = judge.object_pose[:, :3], judge.receptacle_pose[:, :3]
         return {
             "elapsed_steps": self._elapsed_steps.clone(),
-            "is_src_obj_grasped": self._ever_grasped.clone(),
-            "consecutive_grasp": self._ever_held.clone(),
-            "src_on_target": self._success_now.clone(),
+            "is_src_obj_grasped": judge.ever_grasped.clone(),
+            "consecutive_grasp": judge.ever_held.clone(),
+            "src_on_target": judge.success.clone(),
             "gripper_carrot_dist": torch.linalg.norm(fingers - target, dim=-1),
             "gripper_plate_dist": torch.linalg.norm(fingers - receptacle, dim=-1),
             "carrot_plate_dist": torch.linalg.norm(target - receptacle, dim=-1),
-            "success": self._success_now.clone(),
+            "success": judge.success.clone(),
         }
 
     def compute_dense_reward(self, obs: Any, action: torch.Tensor, info: dict) -> torch.Tensor:
         """The study's reward: the potential's change in this step, (B,)."""
-        return self._potential - self._previous_potential
+        return self.judge.reward
+
+    def facts(self) -> StepFacts:
+        """What tells in which way an episode fails, after the last control step, as numpy."""
+        return self.judge.facts()
+
+    def gripper_pose(self) -> np.ndarray:
+        """Where the joint readings put ``ee_gripper_link`` in the base frame: xyz [m] and wxyz, (B, 7) float32."""
+        link, base = self.agent.controller.controllers["arm"].ee_link, self.agent.robot.root
+        if not self.gpu_sim_enabled:
+            pose = base._objs[0].entity_pose.inv() * link._objs[0].entity_pose
+            return np.concatenate([pose.p, pose.q])[None]
+        return (base.pose.inv() * link.pose).raw_pose.cpu().numpy().copy()
 
     def privileged_state(self) -> PrivilegedState:
         """Simulator truth as numpy, for oracle policies."""
         controller = self.agent.controller.controllers["arm"]
         base = self.agent.robot.pose
-        distractors = [e.models[2] if len(e.models) > 2 else None for e in self.episodes]
         distractor_pose = np.full((self.num_envs, 7), np.nan, dtype=np.float32)
-        for i, key in enumerate(distractors):
+        for i, key in enumerate(self.cast.distractors):
             if key is not None:
                 distractor_pose[i] = self._bodies[key].pose.raw_pose[i].cpu().numpy()
         return PrivilegedState(
             assets=self.pack.name,
-            object_pose=self._pose(self._object_keys).cpu().numpy(),
-            receptacle_pose=self._pose(self._receptacle_keys).cpu().numpy(),
+            object_pose=self.cast.object_pose.cpu().numpy(),
+            receptacle_pose=self.cast.receptacle_pose.cpu().numpy(),
             base_pose=base.raw_pose.cpu().numpy(),
             gripper_pose=controller.ee_pose.raw_pose.cpu().numpy(),
             gripper_target=(base * controller._target_pose).raw_pose.cpu().numpy(),
             object_index=np.array([e.object for e in self.episodes]),
             receptacle_index=np.array([e.receptacle for e in self.episodes]),
-            grasped=self._grasped_now.cpu().numpy(),
-            success=self._success_now.cpu().numpy(),
-            distractor=tuple(distractors),
+            grasped=self.judge.grasped.cpu().numpy(),
+            success=self.judge.success.cpu().numpy(),
+            distractor=tuple(self.cast.distractors),
             distractor_pose=distractor_pose,
         )
 
@@ -307,8 +262,8 @@ class PutOnPlate(BaseEnv):
         if self.obs_mode not in ("state", "state_dict"):
             return {}
         return {
-            "object_pose": self._pose(self._object_keys),
-            "receptacle_pose": self._pose(self._receptacle_keys),
+            "object_pose": self.cast.object_pose,
+            "receptacle_pose": self.cast.receptacle_pose,
             "gripper_pose": self.agent.controller.controllers["arm"].ee_pose.raw_pose,
         }
 
@@ -336,6 +291,8 @@ class PutOnPlate(BaseEnv):
 
     def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, dict[str, torch.Tensor]]:
         visual = self.obs_mode_struct.visual
+        if not self.takes_pictures:
+            return {}
         if not apply_texture_transforms or not (visual.rgb or self.obs_mode in ("state", "state_dict")):
             return super()._get_obs_sensor_data(apply_texture_transforms)
         modes = [mode for mode in MODES if getattr(visual, mode)]

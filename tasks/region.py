@@ -7,13 +7,14 @@ holds the foreground is rendered. Camera coordinates are OpenCV's: x right, y do
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-WINDOW_STEP = 32
-"""Windows are multiples of this wide and high [pixels]: few sizes, as each needs a camera of its own."""
+WINDOW_STEP = 64
+"""Windows are multiples of this wide and high [pixels]: few sizes, as each needs a camera and its memory."""
 
 MARGIN = 2  # [pixels]
 
@@ -102,23 +103,49 @@ def visible_points(vertices: np.ndarray, edges: np.ndarray, frustum: Frustum) ->
     One that reaches through the near plane may show anywhere: it gets the picture's corners.
     """
     depth = frustum.depths(vertices)
-    if (depth < 0).all(axis=0).any():
+    outside = depth < 0
+    if outside.all(axis=0).any():
         return np.empty((0, 3))
-    if (depth >= 0).all():
+    if not outside.any():
         return vertices
-    if (depth[:, 0] < 0).any():
+    if outside[:, 0].any():
         return frustum.unproject(frustum.corners)
-    start, along = vertices[edges[:, 0]], vertices[edges[:, 1]] - vertices[edges[:, 0]]
-    first, last = depth[edges[:, 0]], depth[edges[:, 1]]
+    # A bit for each plane. What matters are the vertices inside and the edges that cross planes, neither end beyond the
+    # same one.
+    beyond = outside @ (1 << np.arange(5))
+    first, last = beyond[edges].T
+    cut = edges[((first | last) != 0) & ((first & last) == 0)]
+    start, along = vertices[cut[:, 0]], vertices[cut[:, 1]] - vertices[cut[:, 0]]
+    first, last = depth[cut[:, 0]], depth[cut[:, 1]]
     # Along start + t * along: planes that the edge enters bound t from below, planes that it leaves from above.
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = first / (first - last)
-    lower = np.where((first < 0) & (last >= 0), crossing, 0.0).max(axis=1)
-    upper = np.where((first >= 0) & (last < 0), crossing, 1.0).min(axis=1)
-    seen = ~((first < 0) & (last < 0)).any(axis=1) & (lower <= upper)
-    start, along = start[seen], along[seen]
-    clipped = [start + lower[seen, None] * along, start + upper[seen, None] * along]
-    return np.concatenate([*clipped, frustum.covered_corners(vertices)])
+    lower = np.where((first < 0) & (last >= 0), crossing, 0.0).max(axis=1, keepdims=True)
+    upper = np.where((first >= 0) & (last < 0), crossing, 1.0).min(axis=1, keepdims=True)
+    seen = lower[:, 0] <= upper[:, 0]
+    clipped = [(start + lower * along)[seen], (start + upper * along)[seen]]
+    return np.concatenate([vertices[beyond == 0], *clipped, frustum.covered_corners(vertices)])
+
+
+class Bodies:
+    """Several convex bodies that move, with their vertices in one array: an array's worth of work a picture, not B."""
+
+    def __init__(self, outlines: Sequence[Outline]):
+        self._edges = [body.edges for body in outlines]
+        self._vertices = np.concatenate([body.vertices for body in outlines])
+        self._lengths = np.array([len(body.vertices) for body in outlines])
+        self._starts = np.cumsum(self._lengths) - self._lengths
+
+    def visible_points(self, poses: np.ndarray, frustum: Frustum) -> np.ndarray:
+        """``visible_points`` of all bodies, which have these poses (B, 4, 4) in camera coordinates."""
+        turns, places = (np.repeat(part, self._lengths, axis=0) for part in (poses[:, :3, :3], poses[:, :3, 3]))
+        vertices = np.einsum("nij,nj->ni", turns, self._vertices) + places
+        whole = np.logical_and.reduceat((frustum.depths(vertices) >= 0).all(axis=-1), self._starts)
+        points = [vertices[np.repeat(whole, self._lengths)]]
+        for body in np.flatnonzero(~whole):
+            own = vertices[self._starts[body] :][: self._lengths[body]]
+            points.append(visible_points(own, self._edges[body], frustum))
+        return np.concatenate(points)
 
 
 def window(pixels: np.ndarray, width: int, height: int) -> Window:

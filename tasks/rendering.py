@@ -6,6 +6,7 @@ Mesa 24.3 on. The Vulkan loader reads its variables when SAPIEN is imported, so 
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -57,8 +58,12 @@ def prepare_rendering(environ: MutableMapping[str, str] = os.environ) -> None:
         environ["VK_ICD_FILENAMES"] = str(driver)
 
 
+@functools.cache
 def mesa_version() -> str | None:
-    """Returns the version of the installed Mesa Vulkan drivers, e.g. ``25.0.7-2~bpo12+1``; None if nobody knows it."""
+    """Returns the version of the installed Mesa Vulkan drivers, e.g. ``25.0.7-2~bpo12+1``; None if nobody knows it.
+
+    The package manager is asked once a process.
+    """
     for query in _QUERIES:
         try:
             answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)

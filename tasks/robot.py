@@ -16,6 +16,9 @@ SAFE_POSE = sapien.Pose([0.147, 0.028, 1.870], [0, 0, 0, 1])  # out of the way w
 HOME_QPOS = np.array([-0.01840777, 0.0398835, 0.22242722, -0.00460194, 1.36524296, 0.00153398, 0.037, 0.037])
 """Six arm joints [rad] and two finger joints [m] (``protocol.md`` section 1.2)."""
 
+FINGER_LENGTH = 0.0432
+"""How far the fingers reach beyond the origins of their links, along the links' x axes [m]."""
+
 
 class WidowX250S(WidowX250SBridgeDatasetFlatTable):
     """ManiSkill's own gains, limits, controller and camera; only the fingers' coupling is said, not assumed."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from vlagen.assets.errors import VlagenError, unknown
 
-from .episodes import Episode, decode, total
+from .episodes import Episode, decode
+from .rows import DerivedRow, find_row, index_at, row_size
 from .upstream import OBJECT_SETS, upstream_variant
 from .variants import Variant, variant
 
@@ -25,7 +26,7 @@ class EpisodeSource:
 
     def __init__(self, variant_id: str, protocol: str, upstream: str | None):
         self._upstream = upstream
-        self._row = upstream_variant(upstream) if upstream is not None else variant(variant_id, protocol)
+        self._row = upstream_variant(upstream) if upstream is not None else find_row(variant_id, protocol)
         self._generators: list[np.random.Generator] = []
 
     def choose(self, count: int, seed: int | Sequence[int] | None, options: dict[str, Any]) -> tuple[Episode, ...]:
@@ -41,13 +42,15 @@ class EpisodeSource:
             ids = np.asarray(options["episode_id"], dtype=np.int64).reshape(-1)
             self._check_count(count, len(ids), "episode_id")
             return tuple(decode(row, int(i)) for i in ids)
-        return tuple(decode(row, int(g.integers(total(row)))) for g in self._generators)
+        return tuple(decode(row, index_at(row, int(g.integers(row_size(row))))) for g in self._generators)
 
     def model_keys(self, episodes: Iterable[Episode]) -> list[tuple[str, int]]:
         """Every model that this source's draws or the given episodes may use, for scenes that cannot grow."""
         rows = [upstream_variant(self._upstream, s) for s in OBJECT_SETS] if self._upstream else [self._row]
         keys = [key for episode in episodes for key in episode.models]
         for row in rows:
+            if isinstance(row, DerivedRow) and row.is_control:
+                row = variant("train", row.protocol)
             keys += [("object", i) for i in row.objects] + [("receptacle", i) for i in row.receptacles]
             if row.distractor is not None:
                 keys += [(row.distractor.kind, i) for i in row.distractor.pool]

@@ -57,7 +57,8 @@ def is_grasped(
     Forces [N] are those that the object exerts on each finger, openings the unit directions in which the fingers open,
     all (B, 3) in the world frame.
     """
-    return _pushes_apart(left_force, left_opening) & _pushes_apart(right_force, right_opening)
+    forces, openings = torch.stack([left_force, right_force]), torch.stack([left_opening, right_opening])
+    return _pushes_apart(forces, openings).all(0)
 
 
 def is_on_receptacle(

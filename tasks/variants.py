@@ -22,7 +22,7 @@ AXES = ("in-distribution", "vision", "semantics", "execution")
 
 
 class UnknownVariant(VlagenError, ValueError):
-    """A row or protocol that is not in the table."""
+    """A row or protocol that is not in the table, and for rows cannot be made of it either."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ class Variant:
     def axis(self) -> str:
         """One of ``AXES``: the id's prefix."""
         return self.id.split("/")[0] if "/" in self.id else "in-distribution"
+
+    def finish(self, episode: Any) -> Any:
+        """What becomes of a decoded episode: nothing, but for rows that are made of others (``rows.py``)."""
+        return episode
 
 
 def _second(kind: Literal["object", "receptacle"], pool: Ids) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import torch
 from mani_skill.envs.scene import ManiSkillScene
 from mani_skill.sensors.camera import Camera
 
-from .camera import WindowCamera, entity_outline, foreground
+from .camera import WindowCamera, entity_outline, foreground, is_opaque
 from .compositing import Patch
 from .pictures import Pictures
+from .region import Bodies
 
 MODES = ("depth", "position", "segmentation", "normal", "albedo")
 """What can be observed beside ``rgb``; anything of these takes the whole picture."""
@@ -24,7 +25,8 @@ class View:
         scene: the scene, with its sensors set up.
         camera: the policies' camera.
         mount: the entity that carries the camera, in a scene with one environment on the CPU; there only the window
-            that holds the foreground is rendered. None renders whole pictures.
+            that holds the foreground is rendered, if the shader is ``default`` and the bodies are opaque. None renders
+            whole pictures.
         table: the table's entity, which is background.
     """
 
@@ -32,7 +34,8 @@ class View:
         self._scene = scene
         self._camera = camera
         self._background = (0, table.per_scene_id)
-        self._window = WindowCamera(camera.config, mount) if mount is not None else None
+        simple = mount is not None and camera.config.shader_config.shader_pack == "default"
+        self._window = WindowCamera(camera.config, mount, table.per_scene_id) if simple else None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,15 +48,17 @@ class View:
         ``drawn`` are the entities that can be foreground, each with a name under which its outline is kept.
         """
         self._pictures = pictures
-        if self._window is not None:
+        self._foreground = None
+        if self._window is not None and all(is_opaque(entity) for entity, _ in drawn):
             outlines = [(entity, entity_outline(entity, name)) for entity, name in drawn]
-            self._foreground = [(entity, body) for entity, body in outlines if body is not None]
+            entities, bodies = zip(*((entity, body) for entity, body in outlines if body is not None), strict=True)
+            self._foreground = entities, Bodies(bodies)
 
     def rgb(self) -> torch.Tensor:
         """What the policies see now, (B, H, W, 3) uint8."""
-        if self._window is None:
+        if self._foreground is None:
             return self.data(())["rgb"]
-        patch = self._window.capture(self._scene.sub_scenes[0], self._foreground, self._background)
+        patch = self._window.capture(self._scene.sub_scenes[0], *self._foreground)
         return self._pictures.observe([patch])
 
     def data(self, modes: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -367,11 +367,11 @@ def test_a_steps_reward_is_the_change_of_the_potential(state_env):
 
     over_plate = [float(plate[0]), float(plate[1]), float(plate[2]) + 0.04]
     assert step_with_object_at(over_plate) == (True, 0.0)  # put there without a grasp: a success worth nothing
-    task._ever_grasped[:] = True
+    task.judge.ever_grasped[:] = True
     assert step_with_object_at(over_plate) == (True, 1.1)
     assert step_with_object_at(over_plate) == (True, 0.0)
     assert step_with_object_at(away[0, :3].tolist()) == (False, -1.0)  # lost again
-    assert float(task._potential) == pytest.approx(0.1)
+    assert float(task.judge.potential) == pytest.approx(0.1)
 
 
 # Rows
@@ -438,7 +438,7 @@ def observe(env, episode):
         np.isin(ids, links),
         np.isin(ids, bodies),
         observation["agent"]["qpos"].numpy().tobytes(),
-        task._pose(task._object_keys).numpy().tobytes(),
+        task.cast.object_pose.numpy().tobytes(),
         *task.instructions,
     )
 

@@ -98,8 +98,8 @@ def test_reset_state(path, state_env):
         assert task.instructions == [record["instruction"]]
         if record["stable"]:
             tilt = np.radians(_repeatability(record["object_name"])[1]) * max(record["object_bbox_world"])
-            np.testing.assert_allclose(task._object_box[0], record["object_bbox_world"], atol=max(2e-3, tilt))
-            np.testing.assert_allclose(task._receptacle_box[0], record["plate_bbox_world"], atol=2e-3)
+            np.testing.assert_allclose(task.judge.object_box[0], record["object_bbox_world"], atol=max(2e-3, tilt))
+            np.testing.assert_allclose(task.judge.receptacle_box[0], record["plate_bbox_world"], atol=2e-3)
             for key in ("is_src_obj_grasped", "consecutive_grasp", "src_on_target", "success"):
                 if bool(info[key][0]) != record["reset_info"][key]:
                     found.append((key, bool(info[key][0])))

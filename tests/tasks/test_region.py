@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy", reason="outlines are convex hulls (extra `sim`)")
 
 from vlagen.tasks import region
-from vlagen.tasks.region import Frustum, Outline, Window, outline, visible_points, window
+from vlagen.tasks.region import Bodies, Frustum, Outline, Window, outline, visible_points, window
 
 # A camera of 640 x 480 pixels that shows 1 m at a distance of 1 m in 100 pixels; the optical axis meets (320, 240).
 CAMERA = Frustum(np.array([[100.0, 0, 320], [0, 100, 240], [0, 0, 1]]), near=0.1, width=640, height=480)
@@ -112,6 +112,19 @@ def test_a_body_before_the_near_plane_does_not_show():
 )
 def test_a_wall_shows_up_to_the_pictures_corners(center, expected):
     assert bounds(seen(box(center, (50.0, 50.0, 0.5)))) == expected
+
+
+def test_several_bodies_show_what_each_shows():
+    rng = np.random.default_rng(1)
+    bodies = [random_body(rng)[0] for _ in range(60)]
+    poses = np.tile(np.eye(4), (60, 1, 1))
+    poses[:, :3, :3] = np.linalg.qr(rng.normal(size=(60, 3, 3)))[0]
+    poses[:, :3, 3] = rng.uniform(-1, 1, (60, 3))
+    moved = [Outline(b.vertices @ p[:3, :3].T + p[:3, 3], b.edges) for b, p in zip(bodies, poses, strict=True)]
+    parts = [visible_points(*body, CAMERA) for body in moved]
+    assert 0 < sum(len(part) == 0 for part in parts) < 60
+    together = Bodies(bodies).visible_points(poses, CAMERA)
+    assert sorted(map(tuple, together.round(9))) == sorted(map(tuple, np.concatenate(parts).round(9)))
 
 
 # Windows

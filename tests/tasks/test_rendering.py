@@ -100,7 +100,9 @@ def test_a_text_that_is_no_version_is_refused():
 
 def test_mesa_version_is_unknown_without_a_package_manager(monkeypatch):
     monkeypatch.setenv("PATH", "")
+    mesa_version.cache_clear()
     assert mesa_version() is None
+    mesa_version.cache_clear()
 
 
 def test_workers_share_the_cores_only_where_there_are_several():

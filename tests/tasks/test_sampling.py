@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 
 from vlagen.tasks.episodes import decode, total
+from vlagen.tasks.rows import find_row
 from vlagen.tasks.sampling import episode_indices, evaluation_episodes
 from vlagen.tasks.variants import VARIANTS, Variant, variant
 
@@ -45,6 +46,12 @@ def test_the_lists_never_change():
         lists.update(f"{row.protocol} {row.id} {episode_indices(row, 512)}\n".encode())
     assert episode_indices(variant("train"), 3) == (401906, 655648, 293422)
     assert lists.hexdigest() == "19fa5b7b95a78a5da666a39b6381998e796a82704a9ddd93696656f8f998ad55"
+
+
+def test_the_lists_of_compositions_never_change_either():
+    for protocol, first in (("vlagen-v1", (85194, 297221, 543010)), ("rl4vla", (410783, 561154, 414743))):
+        for spelling in ("vision/table+execution/moved-midway", "execution/moved-midway@60+vision/table~control"):
+            assert episode_indices(find_row(spelling, protocol), 3) == first
 
 
 def test_a_list_can_hold_the_whole_row_and_no_more():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vlagen.tasks.episodes import decode, total
+from vlagen.tasks.rows import find_row
 from vlagen.tasks.selection import BadResetOption, EpisodeSource
 from vlagen.tasks.upstream import upstream_variant
 from vlagen.tasks.variants import UnknownVariant, variant
@@ -146,6 +147,24 @@ def test_a_fixed_scene_holds_all_that_its_rows_can_draw():
     assert [key for key in unseen if key[0] == "receptacle"] == [("receptacle", i) for i in range(1, 17)]
     other = decode(variant("semantics/object"), -1)
     assert ("object", 24) in source("train").model_keys([other])
+
+
+def test_a_source_takes_every_kind_of_row():
+    for row_id in ("vision/table+execution/position", "vision/noise-weak@0.2", "semantics/object~control"):
+        row = find_row(row_id)
+        assert source(row_id).choose(2, None, {"episode_id": [3, -1]}) == (decode(row, 3), decode(row, -1))
+        (drawn,) = source(row_id, "rl4vla").choose(1, 5, {})
+        assert (drawn.variant, drawn.protocol) == (row_id, "rl4vla")
+    with pytest.raises(UnknownVariant, match="cannot be composed"):
+        source("vision/noise-weak+vision/texture-weak")
+
+
+def test_a_fixed_scene_of_a_control_arm_holds_training_models_only():
+    training = source("train").model_keys([])
+    for row_id in ("semantics/two-objects-unseen~control", "semantics/receptacle+semantics/object~control"):
+        assert source(row_id).model_keys([]) == training
+    both = source("semantics/receptacle+semantics/object").model_keys([])
+    assert both == [("object", i) for i in range(16, 25)] + [("receptacle", i) for i in range(1, 17)]
 
 
 def test_one_episode_without_a_list_is_explained():
