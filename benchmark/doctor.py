@@ -28,6 +28,7 @@ from vlagen.tasks.rendering import (
 
 _TIMEOUT_S = 60.0
 _REINSTALL = 'make setup   (outside a checkout: pip install "vlagen[sim]")'
+_TRY_AGAIN = "vlagen-doctor --timeout 300, or again when the machine is less busy"
 _SUPPORTED_PYTHONS = ((3, 10), (3, 11), (3, 12))
 _LOW_DISK_GIB = 2.0
 _LOW_MEMORY_GIB = 4.0  # one worker takes about one; torch, the policy and the page cache share the rest
@@ -57,11 +58,14 @@ class Arguments:
     json: bool = False
     """Print the findings as JSON."""
 
+    timeout: float = _TIMEOUT_S
+    """Seconds that a probe may take; on a busy machine importing alone may take a minute."""
+
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
     arguments = tyro.cli(Arguments, prog="vlagen-doctor")
-    findings = examine()
+    findings = examine(arguments.timeout)
     healthy = is_healthy(findings)
     if arguments.json:
         print(json.dumps({"healthy": healthy, "findings": [dataclasses.asdict(item) for item in findings]}, indent=2))
@@ -129,13 +133,17 @@ def check_package(name: str, probe: ProbeResult) -> Finding:
     """Checks that a package can be imported."""
     if probe.problem is None:
         return Finding(name, "ok", probe.values["version"])
-    return Finding(name, "FAIL", probe.problem, _REINSTALL)
+    return _failed(name, probe, _REINSTALL)
+
+
+def _failed(name: str, probe: ProbeResult, fix: str) -> Finding:
+    return Finding(name, "FAIL", probe.problem, _TRY_AGAIN if probe.timed_out else fix)
 
 
 def check_physics(probe: ProbeResult) -> Finding:
     """Checks that SAPIEN can be imported and that a box falls when physics steps."""
     if probe.problem is not None:
-        return Finding("sapien", "FAIL", probe.problem, _REINSTALL)
+        return _failed("sapien", probe, _REINSTALL)
     if not probe.values["fell_m"] > 0:
         return Finding("sapien", "FAIL", f"{probe.values['version']}, but a box does not fall", _REINSTALL)
     return Finding("sapien", "ok", f"{probe.values['version']}, physics steps")
@@ -145,7 +153,7 @@ def check_rendering(probe: ProbeResult) -> Finding:
     """Checks that a red box really shows up as red."""
     if probe.problem is not None:
         absent = probe.problem.startswith("ModuleNotFoundError")
-        return Finding("vulkan", "FAIL", probe.problem, _REINSTALL if absent else rendering_fix())
+        return _failed("vulkan", probe, _REINSTALL if absent else rendering_fix())
     red, green, blue = probe.values["centre"]
     if not red > max(green, blue) + 0.5:
         seen = f"({red:.2f}, {green:.2f}, {blue:.2f})"

@@ -1,30 +1,20 @@
-"""What a policy is to vlagen: two methods, batch first, and a declaration of what it needs to see."""
+"""What a policy is to vlagen: two methods, batch first, and a declaration of what it needs to see and what it emits."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from vlagen.assets.errors import VlagenError, unknown
-from vlagen.tasks.interface import ACTION_SIZE, Observation
+from vlagen.benchmark.actions.formats import ActionFormat, BadDeclaration
+from vlagen.tasks.interface import Observation
 
-BUILT_IN = {
-    "random": "vlagen.benchmark.adapters.random:RandomPolicy",
-    "noop": "vlagen.benchmark.adapters.noop:NoopPolicy",
-    "expert": "vlagen.benchmark.adapters.expert:ExpertPolicy",
-}
-"""Policies that can be named without their module."""
-
-
-class UnknownPolicy(VlagenError, ValueError):
-    """A name under which no policy can be found."""
+FITS = ("stretch", "pad", "crop")
+FILTERS = ("bilinear", "lanczos", "area")
 
 
 class PolicyError(VlagenError):
@@ -32,16 +22,74 @@ class PolicyError(VlagenError):
 
 
 @dataclass(frozen=True)
+class ImageFormat:
+    """The picture that a policy wants instead of the camera's 480 x 640.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        fit: what happens to another aspect ratio: ``stretch`` changes it, ``pad`` adds black bars, ``crop`` keeps the
+            largest middle part that fits.
+        filter: ``bilinear`` and ``lanczos`` (three lobes) widen with the reduction, so nothing aliases; ``area`` takes
+            the mean of the pixels covered.
+    """
+
+    height: int
+    width: int
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    filter: Literal["bilinear", "lanczos", "area"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise BadDeclaration(f"image {name} {value!r}; allowed: a whole number of pixels from 1 on")
+        if self.fit not in FITS:
+            raise BadDeclaration(unknown("image fit", self.fit, FITS))
+        if self.filter not in FILTERS:
+            raise BadDeclaration(unknown("image filter", self.filter, FILTERS))
+
+
+@dataclass(frozen=True)
 class PolicySpec:
-    """What a policy needs to be shown; what nobody needs is neither rendered nor computed.
+    """What a policy needs to be shown and what it emits.
+
+    Pictures and privileged state that it does not ask for it is not shown, even where others made them necessary.
 
     Attributes:
         needs_images: ``observation.rgb`` must be there.
+        image: the size that pictures are brought to; None leaves them as the camera makes them.
+        needs_proprioception: ``observation.proprioception`` is read.
         needs_privileged: ``observation.privileged`` must be there. Such a policy is an oracle, not a competitor.
+        emits: what the numbers of an action mean.
+        light: cheap enough to have a copy in every worker process; False for anything with weights.
+        chunk: how many actions a call returns for each episode, if that never changes; None leaves it open, so that a
+            mismatch shows at the first call only.
     """
 
     needs_images: bool = True
+    image: ImageFormat | None = None
+    needs_proprioception: bool = False
     needs_privileged: bool = False
+    emits: ActionFormat = field(default_factory=ActionFormat)
+    light: bool = False
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, wanted in (("image", ImageFormat | None), ("emits", ActionFormat), ("chunk", int | None)):
+            value = getattr(self, name)
+            if not isinstance(value, wanted):
+                allowed = getattr(wanted, "__name__", str(wanted).replace(f"{__name__}.", ""))
+                raise BadDeclaration(f"{name} is a {type(value).__name__}; allowed: {allowed}")
+        if self.image is not None and not self.needs_images:
+            raise BadDeclaration("image is given although needs_images is False; drop the one or the other")
+        if self.chunk is not None and self.chunk < 1:
+            raise BadDeclaration(f"chunk {self.chunk}; allowed: 1 or more")
+
+    @property
+    def is_oracle(self) -> bool:
+        """Tells whether the policy sees what no camera shows; its results are marked wherever they are shown."""
+        return self.needs_privileged
 
 
 @dataclass(frozen=True)
@@ -64,65 +112,20 @@ class Policy(Protocol):
     spec: PolicySpec
 
     def reset(self, episodes: Sequence[PolicyEpisode]) -> None:
-        """Begins B new episodes and forgets the ones before."""
+        """Begins B new episodes and forgets the ones before; B may differ from the last time."""
         ...
 
     def act(self, observation: Observation) -> np.ndarray:
-        """Chooses the next action of every episode.
+        """Chooses the next action, or the next few, of every episode.
 
         Args:
-            observation: what is seen now, batch first.
+            observation: what is seen now, batch first; not to be changed.
 
         Returns:
-            Actions, (B, 7) floating point: metres, radians and gripper as ``tasks.interface.ACTION_SIZE`` says.
+            Actions (B, n), or chunks of T actions (B, T, n), floating point; n and the meaning of the numbers are those
+            of ``spec.emits``.
         """
         ...
-
-
-PolicyFactory = Callable[[], Policy]
-
-
-def find_policy(name: str) -> PolicyFactory:
-    """Imports what makes a policy, without making one.
-
-    Args:
-        name: one of ``BUILT_IN``, or ``module:attribute`` where the module may lie in the working directory and the
-            attribute is a class, or another callable without arguments, that carries its ``PolicySpec`` as ``spec``.
-
-    Raises:
-        UnknownPolicy: there is no such name, module or attribute.
-        PolicyError: the attribute does not declare a ``PolicySpec`` or cannot be called.
-    """
-    module_name, _, attribute = BUILT_IN.get(name, name).partition(":")
-    if not attribute:
-        raise UnknownPolicy(f"{unknown('policy', name, BUILT_IN)}; or give your own as module:attribute")
-    # Console scripts do not look into the working directory; last place, so that its folders shadow nothing.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UnknownPolicy(
-            f"policy {name!r}: module {error.name!r} was not found; run from the folder that holds it or install it"
-        ) from error
-    if not hasattr(module, attribute):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise UnknownPolicy(f"policy {name!r}: {unknown('attribute', attribute, public)}")
-    factory = getattr(module, attribute)
-    if not callable(factory) or not isinstance(getattr(factory, "spec", None), PolicySpec):
-        raise PolicyError(
-            f"policy {name!r} must be a class or function without arguments that declares what it needs, e.g. "
-            "`spec = PolicySpec(needs_images=True)` in the class (from vlagen.benchmark.policy import PolicySpec)"
-        )
-    return factory
-
-
-def load_policy(name: str) -> Policy:
-    """Makes the policy with this name; see ``find_policy`` for names and errors."""
-    policy = find_policy(name)()
-    if not isinstance(policy, Policy):
-        raise PolicyError(f"policy {name!r} made a {type(policy).__name__}, which lacks spec, reset or act")
-    return policy
 
 
 def policy_seed(seed: int, protocol: str, row: str, index: int) -> int:
@@ -131,34 +134,3 @@ def policy_seed(seed: int, protocol: str, row: str, index: int) -> int:
     A pure function of its arguments, so results depend neither on the order of episodes nor on the worker count.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}:{protocol}:{row}:{index}".encode()).digest()[:4], "little")
-
-
-def check_actions(actions: object, batch: int, *, policy: str, row: str, step: int) -> np.ndarray:
-    """Checks what a policy returned before it reaches a controller.
-
-    Args:
-        actions: what ``act`` returned.
-        batch: the number of episodes B.
-        policy: name for the message.
-        row: name for the message.
-        step: control steps executed before this action, for the message.
-
-    Returns:
-        The actions, (B, 7) float32.
-
-    Raises:
-        PolicyError: not a numpy array, or not (B, 7), or not floating point, or not finite.
-    """
-    where = f"policy {policy!r} at step {step} of row {row!r}"
-    allowed = f"allowed: a numpy array of shape ({batch}, {ACTION_SIZE}), floating point and finite"
-    if not isinstance(actions, np.ndarray):
-        raise PolicyError(f"{where} returned a {type(actions).__name__}; {allowed}")
-    if actions.shape != (batch, ACTION_SIZE):
-        raise PolicyError(f"{where} returned shape {actions.shape}; {allowed}")
-    if not np.issubdtype(actions.dtype, np.floating):
-        raise PolicyError(f"{where} returned dtype {actions.dtype}; {allowed}")
-    with np.errstate(over="ignore"):
-        checked = actions.astype(np.float32)
-    if not np.isfinite(checked).all():
-        raise PolicyError(f"{where} returned {actions[~np.isfinite(checked).all(axis=1)][0].tolist()}; {allowed}")
-    return checked

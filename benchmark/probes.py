@@ -65,6 +65,7 @@ class ProbeResult:
 
     values: dict
     problem: str | None
+    timed_out: bool = False
 
 
 def run_probes(timeout_s: float) -> dict[str, ProbeResult]:
@@ -100,7 +101,7 @@ def finish(process: subprocess.Popen[str], timeout_s: float) -> ProbeResult:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return ProbeResult({}, f"no answer within {timeout_s:g} s")
+        return ProbeResult({}, f"no answer within {timeout_s:g} s", timed_out=True)
     if process.returncode < 0:
         return ProbeResult({}, f"crashed with {signal.Signals(-process.returncode).name}")
     lines = output.strip().splitlines()

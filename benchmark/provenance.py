@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vlagen.assets.packs import load_pack
-from vlagen.benchmark.policy import PolicyFactory
-from vlagen.tasks.episodes import Episode
-from vlagen.tasks.interface import HORIZON
+from vlagen.assets.packs import Pack
+from vlagen.benchmark.digests import hash_files
+from vlagen.benchmark.player import Job
 from vlagen.tasks.rendering import mesa_version
 
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -25,58 +24,89 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("vlagen", "mani_skill", "sapien", "torch", "gymnasium", "numpy")
 
 # The code that decides what happens in an episode; reports and command lines may change under a half-finished run.
-_DECIDING_CODE = ("tasks/*.py", "benchmark/policy.py", "benchmark/simulator.py", "benchmark/rollout.py")
+_DECIDING_CODE = (
+    "tasks/*.py",
+    "benchmark/actions/*.py",
+    "benchmark/backends/*.py",
+    "benchmark/policy.py",
+    "benchmark/rollout.py",
+    "benchmark/simulator.py",
+    "benchmark/taxonomy.py",
+)
 
 
-def identity(
-    *, policy: str, factory: PolicyFactory, episodes: Sequence[Episode], assets: str, seed: int, renderer: str
-) -> dict[str, Any]:
-    """Collects what can move a number, as JSON values.
+def identity(job: Job, stage: Mapping[str, Any], backend: str) -> dict[str, Any]:
+    """Collects what can move a number, apart from the list of episodes, as JSON values.
+
+    The number of workers and the kind of process are left out: all backends on the CPU give the same records.
 
     Args:
-        policy: name as given.
-        factory: what makes the policy; the content of its source file is part of the identity.
-        episodes: the plan.
-        assets: name of the asset pack.
-        seed: of the run.
-        renderer: the device that makes the pictures which the policy sees, ``"none"`` if it sees none.
+        job: what plays.
+        stage: what is played and seen there.
+        backend: see ``request.BACKENDS``.
     """
-    rows: dict[str, list[int]] = {}
-    for episode in episodes:
-        rows.setdefault(episode.variant, []).append(episode.index)
-    pack = load_pack(assets)
-    source = getattr(inspect.getmodule(factory), "__file__", None)
+    spec = job.policy.spec
     return {
-        "policy": {"name": policy, "source": _hash_files([Path(source)]) if source else None},
-        "protocol": episodes[0].protocol,
-        "rows": rows,
-        "assets": {
-            "name": pack.name,
-            "version": pack.version,
-            "digest": pack.digest,
-            "stand_ins": list(pack.stand_ins),
+        "policy": {
+            **job.policy.identity(),
+            "oracle": spec.is_oracle,
+            "emits": spec.emits.describe(),
+            "image": asdict(spec.image) if spec.image is not None else None,
+            "execute_horizon": job.execute_horizon,
+            "ensemble": job.ensemble,
         },
-        "seed": seed,
-        "horizon": HORIZON,
-        "success": "the object is on the receptacle after the last step",
-        "renderer": renderer,
-        "code": _hash_files(sorted(path for pattern in _DECIDING_CODE for path in _PROJECT.glob(pattern))),
+        "seed": job.seed,
+        **stage,
+        "physics": "physx_cuda" if backend == "gpu" else "physx_cpu",
+        "code": hash_files(
+            (path.relative_to(_PROJECT).as_posix(), path)
+            for pattern in _DECIDING_CODE
+            for path in _PROJECT.glob(pattern)
+        ),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
 
 
-def session(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Describes this process: when, where and how it was started. ``arguments`` must be JSON values."""
+def assets_identity(pack: Pack) -> dict[str, Any]:
+    """Says which files an asset pack stands for."""
+    return {"name": pack.name, "version": pack.version, "digest": pack.digest, "stand_ins": list(pack.stand_ins)}
+
+
+def renderer_identity(backend: str, shader: str) -> dict[str, str | None]:
+    """Says what makes the pictures that a policy sees.
+
+    Args:
+        backend: ``"cpu"``, ``"gpu"``, or ``"none"`` where it sees none.
+        shader: ManiSkill's name of the shader pack.
+    """
+    if backend == "none":
+        return {"backend": "none"}
+    driver = mesa_version() if backend == "cpu" else _nvidia_driver_version()
+    return {"backend": backend, "shader": shader, "driver": driver}
+
+
+def session(request: Mapping[str, Any], backend: str) -> dict[str, Any]:
+    """Describes this process: when, where and how it was started. ``request`` must be JSON values."""
     return {
         "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "arguments": arguments,
+        "request": dict(request),
+        "backend": backend,
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
-        "mesa": mesa_version(),
         "git_commit": _git_commit(),
     }
+
+
+def _nvidia_driver_version() -> str | None:
+    """Reads the version that the kernel's driver gives of itself, e.g. ``580.65.06``."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    match = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return match[0] if match else None
 
 
 def _version(package: str) -> str | None:
@@ -84,13 +114,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _hash_files(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _git_commit() -> str | None:

@@ -10,21 +10,34 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from vlagen.assets.errors import VlagenError
+from vlagen.benchmark.atomic import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 EpisodeKey = tuple[str, int]
 """Row id and episode index: what tells the episodes of one run apart."""
 
+PATH_STRIDE = 5
+
+ORACLE_MARK = " (oracle)"
+"""Stands behind the name of a policy that sees what no camera shows."""
+
+Plan = Mapping[str, Sequence[int]]
+"""Episode indices by row id, both in the order in which ``episodes.jsonl`` ends up."""
+
 
 class RunConflict(VlagenError):
     """A folder that holds something else than the run that wants it, or that another process writes to."""
+
+
+class UnwritableRun(VlagenError):
+    """A run's folder that cannot be written."""
 
 
 class BrokenRecords(VlagenError):
@@ -33,7 +46,7 @@ class BrokenRecords(VlagenError):
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """One line of ``episodes.jsonl``. Results are None where an error kept them from being known.
+    """One line of ``episodes.jsonl``. Results are None where an error kept them from being known or a task cannot tell.
 
     Attributes:
         seed: what the policy received.
@@ -47,6 +60,11 @@ class EpisodeRecord:
         steps: control steps executed.
         trajectory: hash of every step's joint positions and reward. Equal hashes mean that two episodes went alike to
             the last bit, which counts alone cannot tell; another kind of processor may give another hash.
+        failure: in which way a failure went wrong, one of ``taxonomy.FAILURES``.
+        closest_approach: how near the fingers came to the object [m].
+        gripper_path: where the gripper was after every ``PATH_STRIDE``-th step, in the robot's base frame: x, y, z in
+            whole millimetres, strung together.
+        cut_steps: steps whose action asked for more than the controller takes, and was cut to that.
         error: traceback.
         timing: everything about a record that differs from one machine or worker to the next.
     """
@@ -66,6 +84,10 @@ class EpisodeRecord:
     episode_return: float | None = None
     steps: int | None = None
     trajectory: str | None = None
+    failure: str | None = None
+    closest_approach: float | None = None
+    gripper_path: Sequence[int] | None = None
+    cut_steps: int | None = None
     error: str | None = None
     timing: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,6 +100,22 @@ class EpisodeRecord:
 def to_line(record: EpisodeRecord) -> bytes:
     """Writes a record as one line of JSON."""
     return (json.dumps(vars(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Reads a ``run.json``.
+
+    Raises:
+        BrokenRecords: it is not there or does not describe a run.
+    """
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["identity"], run["plan"], run["sessions"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise BrokenRecords(
+            f"{path} does not describe a run ({error!r}); a run's folder holds it as run.json"
+        ) from None
+    return run
 
 
 def read_records(path: Path) -> tuple[list[EpisodeRecord], int]:
@@ -109,8 +147,17 @@ def _from_line(line: bytes, place: str) -> EpisodeRecord:
         ) from None
 
 
-def fingerprint(identity: Mapping[str, Any]) -> str:
-    """Hashes what can move a number: runs are comparable line by line if and only if their fingerprints agree."""
+def fingerprint(identity: Mapping[str, Any], plan: Plan) -> str:
+    """Hashes what can move a number: two runs with one fingerprint have played the same under the same conditions."""
+    return _hash({"identity": identity, "plan": plan})
+
+
+def conditions(identity: Mapping[str, Any]) -> str:
+    """Hashes all of that but the policy and its seed: policies for which this agrees are comparable."""
+    return _hash({key: value for key, value in identity.items() if key not in ("policy", "seed")})
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -127,13 +174,20 @@ class RunDirectory:
 
     Raises:
         RunConflict: another process holds the folder, it belongs to another run, or it has results of no known run.
+        UnwritableRun: the folder can be neither made nor written.
         BrokenRecords: see ``read_records``.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(path)
+        except OSError as error:
+            raise UnwritableRun(
+                f"{path} cannot be written ({error.strerror or error}); choose another --out, or give the folder to "
+                f"user {os.getuid()}"
+            ) from None
         try:
             self._run = self._read_or_create_run(identity)
             records, sound = read_records(self._episodes)
@@ -155,10 +209,30 @@ class RunDirectory:
     def _episodes(self) -> Path:
         return self.path / "episodes.jsonl"
 
+    def adopt(self, plan: Plan) -> None:
+        """Sets which episodes the run shall have. A plan may grow, also while the run goes on, but not lose any.
+
+        Raises:
+            RunConflict: there are records of other episodes.
+        """
+        planned = {(row, index) for row, indices in plan.items() for index in indices}
+        surplus = [key for key in self.records if key not in planned]
+        if surplus:
+            row, index = surplus[0]
+            raise RunConflict(
+                f"{self.path} holds {len(surplus)} episodes that this command does not ask for, e.g. {row} {index}; "
+                "ask for these rows and at least as many episodes, or choose another --out"
+            )
+        self._run["plan"] = {row: list(indices) for row, indices in plan.items()}
+        self._run["fingerprint"] = fingerprint(self._run["identity"], self._run["plan"])
+        if self._appending is not None:
+            self._write_run()
+
     def begin_session(self) -> None:
         """Notes in ``run.json`` that this process adds episodes, and drops a line that a killed one left unfinished."""
         self._run["sessions"].append(self._session)
-        _write_atomically(self.path / "run.json", json.dumps(self._run, indent=1).encode() + b"\n")
+        self._run["digest"] = None
+        self._write_run()
         self._appending = self._episodes.open("ab")
         self._appending.truncate(self._sound_bytes)
 
@@ -170,10 +244,19 @@ class RunDirectory:
         os.fsync(self._appending.fileno())
         self.records[record.key] = record
 
-    def finish(self, order: Iterable[EpisodeKey]) -> None:
-        """Rewrites a complete run's records in ``order``: the file no longer tells in which order episodes ended."""
+    def finish(self) -> None:
+        """Rewrites a complete run's records in the plan's order: the file no longer tells in which they ended.
+
+        ``run.json`` gets the file's SHA-256, so that whoever reads the two notices an edited record.
+        """
         self._stop_appending()
-        _write_atomically(self._episodes, b"".join(to_line(self.records[key]) for key in order))
+        keys = [(row, index) for row, indices in self._run["plan"].items() for index in indices]
+        content = b"".join(to_line(self.records[key]) for key in keys)
+        write_atomically(self._episodes, content)
+        digest = hashlib.sha256(content).hexdigest()
+        if self._run.get("digest") != digest:
+            self._run["digest"] = digest
+            self._write_run()
 
     def close(self) -> None:
         """Releases the folder."""
@@ -185,28 +268,40 @@ class RunDirectory:
             self._appending.close()
             self._appending = None
 
+    def _write_run(self) -> None:
+        write_atomically(self.path / "run.json", json.dumps(self._run, indent=1).encode() + b"\n")
+
     def _read_or_create_run(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         file = self.path / "run.json"
         if file.exists():
-            try:
-                run = json.loads(file.read_text(encoding="utf-8"))
-                there = run["identity"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise BrokenRecords(f"{file} does not describe a run ({error!r}); choose another --out") from None
+            run = read_run(file)
             # Through JSON, so that tuples and lists compare equal.
-            differences = _differences(there, json.loads(json.dumps(identity)))
-            if differences:
-                raise RunConflict(f"{self.path} holds another run: {'; '.join(differences)}. Choose another --out")
+            found = differences(run["identity"], json.loads(json.dumps(identity)))
+            if found:
+                raise RunConflict(f"{self.path} holds another run: {'; '.join(found)}. Choose another --out")
             return run
         leftovers = [name for name in ("episodes.jsonl", "summary.csv", "summary.png") if (self.path / name).exists()]
         if leftovers:
             raise RunConflict(
                 f"{self.path} holds {', '.join(leftovers)} but no run.json that says whose; choose another --out"
             )
-        return {"schema": SCHEMA, "fingerprint": fingerprint(identity), "identity": identity, "sessions": []}
+        return {
+            "schema": SCHEMA,
+            "fingerprint": None,
+            "conditions": conditions(identity),
+            "identity": dict(identity),
+            "plan": {},
+            "digest": None,
+            "sessions": [],
+        }
 
 
-def _lock(path: Path) -> IO[str]:
+def lock(path: Path) -> IO[str]:
+    """Takes a folder for this process, until the file that is returned is closed.
+
+    Raises:
+        RunConflict: another process has it.
+    """
     file = (path / ".lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,29 +318,14 @@ def _lock(path: Path) -> IO[str]:
     return file
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file so that a crash leaves the old content or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """Words where two nested JSON values differ, one text for each leaf."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = list(dict.fromkeys([*there, *here]))
         return [
             text
             for key in keys
-            for text in _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+            for text in differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
         ]
     if there == here:
         return []

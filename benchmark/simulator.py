@@ -1,27 +1,47 @@
-"""The simulated side of a roll-out: what the loop needs from a simulator, and ManiSkill behind that interface."""
+"""The simulated side of a roll-out: what the loop needs from a simulator, whoever simulates."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from vlagen.assets.errors import VlagenError
 from vlagen.tasks import rendering
-from vlagen.tasks.episodes import Episode
-from vlagen.tasks.interface import CAMERA_UID, Observation
+from vlagen.tasks.interface import Observation, StepFacts
+
+T = TypeVar("T")
 
 
 class NoRenderer(VlagenError):
     """Pictures are needed on a machine that cannot make them."""
 
 
+class EpisodeLike(Protocol):
+    """What the roll-out has to know of an episode; a simulator knows more of its own kind."""
+
+    @property
+    def protocol(self) -> str:
+        """Which rules its index is read by."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """Id of its row."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """What tells it apart within its row."""
+        ...
+
+
 @dataclass(frozen=True)
 class StepResult:
-    """What one control step did to B episodes.
+    """What one control step did to B episodes. None stands for what a task cannot tell.
 
     Attributes:
         observation: what is seen after the step.
@@ -29,19 +49,33 @@ class StepResult:
         success: (B,) bool, the object is on the receptacle after this step.
         grasped: (B,) bool, the object has been grasped at some step so far.
         consecutive_grasp: (B,) bool, it has been held for five steps in a row so far.
+        facts: what tells in which way an episode failed.
+        cut_steps: (B,) int, steps so far in which an action asked for more than the controller takes and was cut.
     """
 
     observation: Observation
     reward: np.ndarray
     success: np.ndarray
-    grasped: np.ndarray
-    consecutive_grasp: np.ndarray
+    grasped: np.ndarray | None
+    consecutive_grasp: np.ndarray | None
+    facts: StepFacts | None = None
+    cut_steps: np.ndarray | None = None
 
 
 class Simulator(Protocol):
-    """Runs batches of B episodes in step; the same batch gives the same results whatever ran before."""
+    """Runs batches of B episodes in step; the same batch gives the same results whatever ran before.
 
-    def start(self, episodes: Sequence[Episode]) -> Observation:
+    Attributes:
+        horizon: control steps that the episodes started last take.
+        capacity: the largest B.
+        control_frequency: control steps a second of those episodes [Hz].
+    """
+
+    horizon: int
+    capacity: int
+    control_frequency: float
+
+    def start(self, episodes: Sequence[EpisodeLike]) -> Observation:
         """Builds the scenes of these episodes and lets them settle."""
         ...
 
@@ -54,69 +88,49 @@ class Simulator(Protocol):
         ...
 
 
-class ManiSkillSimulator:
-    """vlagen's ManiSkill environment on CPU physics: one episode at a time, in a scene rebuilt for it.
+class SimulatorWrapper:
+    """Passes everything through to a simulator; what is built on it overrides what it wants to watch or change.
 
     Args:
-        assets: name of the asset pack.
-        render_backend: ``"cpu"`` or ``"gpu"`` renders pictures with that device; ``"none"`` renders nothing and needs
-            no renderer. Physics does not depend on it.
-        privileged: fill ``observation.privileged``.
+        simulator: is played in.
     """
 
-    def __init__(self, assets: str, render_backend: str, privileged: bool) -> None:
-        # Imported here because it takes seconds.
-        import gymnasium
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.capacity = simulator.capacity
 
-        import vlagen.tasks.registration  # noqa: F401 - importing it registers the environments
+    @property
+    def horizon(self) -> int:
+        return self.simulator.horizon
 
-        self._pictures = render_backend != "none"
-        self._privileged = privileged
-        self._step = 0
-        self._instruction: tuple[str, ...] = ()
-        try:
-            self._environment = gymnasium.make(
-                "vlagen/train-v1",
-                assets=assets,
-                obs_mode="rgb" if self._pictures else "state_dict",
-                num_envs=1,
-                render_backend=render_backend,
-                sim_backend="physx_cpu",
-            )
-        except RuntimeError as error:
-            # What SAPIEN and Vulkan say when a driver is listed but does not work.
-            if self._pictures and "physical device" in str(error):
-                raise NoRenderer(f"this machine cannot render ({error}); `vlagen-doctor` names the fix") from error
-            raise
+    @property
+    def control_frequency(self) -> float:
+        return self.simulator.control_frequency
 
-    def start(self, episodes: Sequence[Episode]) -> Observation:
-        raw, _ = self._environment.reset(options={"episodes": list(episodes), "reconfigure": True})
-        self._step = 0
-        self._instruction = tuple(self._environment.unwrapped.instructions)
-        return self._observe(raw)
+    def start(self, episodes: Sequence[EpisodeLike]) -> Observation:
+        return self.simulator.start(episodes)
 
     def step(self, actions: np.ndarray) -> StepResult:
-        raw, reward, _, _, info = self._environment.step(actions)
-        self._step += 1
-        return StepResult(
-            observation=self._observe(raw),
-            reward=_array(reward).astype(np.float64).reshape(len(actions)),
-            success=_array(info["success"]).astype(bool),
-            grasped=_array(info["is_src_obj_grasped"]).astype(bool),
-            consecutive_grasp=_array(info["consecutive_grasp"]).astype(bool),
-        )
+        return self.simulator.step(actions)
 
     def close(self) -> None:
-        self._environment.close()
+        self.simulator.close()
 
-    def _observe(self, raw: dict[str, Any]) -> Observation:
-        return Observation(
-            rgb=_array(raw["sensor_data"][CAMERA_UID]["rgb"]) if self._pictures else None,
-            instruction=self._instruction,
-            proprioception=_array(raw["agent"]["qpos"]).astype(np.float32),
-            step=self._step,
-            privileged=self._environment.unwrapped.privileged_state() if self._privileged else None,
-        )
+
+def concatenate(parts: Sequence[T]) -> T:
+    """Joins values of several batches, such as ``Observation`` or ``StepResult``, into those of one batch.
+
+    Arrays and tuples have a place for each episode and are strung together; other fields are alike in all parts.
+    """
+    first = parts[0]
+    if is_dataclass(first):
+        return type(first)(**{f.name: concatenate([getattr(part, f.name) for part in parts]) for f in fields(first)})
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    if isinstance(first, tuple):
+        return tuple(value for part in parts for value in part)
+    assert all(part == first for part in parts[1:]), f"batches that disagree: {parts}"
+    return first
 
 
 def choose_render_backend() -> str:
@@ -136,8 +150,3 @@ def choose_render_backend() -> str:
         needed = ".".join(map(str, rendering.MINIMUM_MESA))
         raise NoRenderer(f"pictures are needed, and Mesa {mesa} is older than {needed}; `vlagen-doctor` names the fix")
     return "cpu"
-
-
-def _array(value: Any) -> np.ndarray:
-    """Copies a torch tensor or an array-like to numpy: ManiSkill's own tensors may change at the next step."""
-    return value.cpu().numpy().copy() if hasattr(value, "cpu") else np.array(value)

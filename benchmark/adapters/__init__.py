@@ -1,1 +1,1 @@
-"""Policies that come with vlagen, one file each; ``vlagen.benchmark.policy.BUILT_IN`` names them."""
+"""Policies that come with vlagen, one file each; ``vlagen.benchmark.loading.source.BUILT_IN`` names them."""

@@ -254,7 +254,7 @@ class ExpertPolicy:
             on first use.
     """
 
-    spec = PolicySpec(needs_images=False, needs_privileged=True)
+    spec = PolicySpec(needs_images=False, needs_proprioception=True, needs_privileged=True, light=True, chunk=1)
 
     def __init__(self, assets: str | None = None) -> None:
         self._assets = assets

@@ -13,7 +13,7 @@ from vlagen.tasks.interface import ACTION_SIZE, Observation
 class NoopPolicy:
     """Holds the controller's target still, with the gripper open."""
 
-    spec = PolicySpec(needs_images=False, needs_privileged=False)
+    spec = PolicySpec(needs_images=False, light=True, chunk=1)
 
     def __init__(self) -> None:
         self._actions = np.empty((0, ACTION_SIZE), dtype=np.float32)

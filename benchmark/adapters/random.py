@@ -22,7 +22,7 @@ class RandomPolicy:
     Every episode has its own generator, so its actions depend on its seed alone and not on what ran beside it.
     """
 
-    spec = PolicySpec(needs_images=False, needs_privileged=False)
+    spec = PolicySpec(needs_images=False, light=True, chunk=1)
 
     def __init__(self) -> None:
         self._generators: list[np.random.Generator] = []

@@ -1,4 +1,5 @@
 import csv
+import json
 import subprocess
 import sys
 
@@ -6,7 +7,8 @@ import pytest
 
 from tests.benchmark import toys
 from vlagen.benchmark import cli
-from vlagen.benchmark.policy import BUILT_IN
+from vlagen.benchmark.listing import describe
+from vlagen.benchmark.loading.source import BUILT_IN
 from vlagen.tasks.variants import PROTOCOLS, ROW_IDS, variants
 
 
@@ -39,6 +41,14 @@ def test_a_finished_run_shows_its_table_again(tmp_path, capsys):
     assert "nothing is played again" in again
     assert "64" not in table
     assert table.splitlines()[-4:] == again.split("Written")[0].splitlines()[-4:]
+
+
+@pytest.mark.parametrize(("policy", "is_oracle"), [(toys.OraclePolicy, True), (toys.SlowPolicy, False)])
+def test_an_oracle_is_marked_in_the_run_and_in_what_is_printed(tmp_path, capsys, policy, is_oracle):
+    run(tmp_path, "--rows", "train", policy=policy)
+    identity = json.loads((tmp_path / "run.json").read_text())["identity"]
+    assert identity["policy"]["oracle"] is is_oracle
+    assert (f"{policy.__name__} (oracle)" in capsys.readouterr().out) is is_oracle
 
 
 def test_errors_are_counted_shown_and_change_the_exit_code(tmp_path, capsys):
@@ -108,7 +118,7 @@ def test_list_names_every_row_and_policy(protocol, capsys):
 
 
 def test_descriptions_follow_from_the_rows():
-    described = {row.id: cli.describe(row) for row in variants()}
+    described = {row.id: describe(row) for row in variants()}
     assert described["train"] == "nothing"
     assert described["vision/table"] == "tables: 16-20"
     assert described["execution/moved-midway"] == "layout: object-triples; reposition at step: 5"

@@ -37,7 +37,7 @@ def test_a_probe_that_fails_says_how_in_one_line(program, problem):
 def test_a_probe_that_hangs_is_stopped_with_its_children():
     started = time.monotonic()
     program = "import subprocess; subprocess.run(['sleep', '60'])"
-    assert run(program, timeout_s=0.5) == ProbeResult({}, "no answer within 0.5 s")
+    assert run(program, timeout_s=0.5) == ProbeResult({}, "no answer within 0.5 s", timed_out=True)
     assert time.monotonic() - started < 10
 
 
@@ -114,7 +114,7 @@ def test_the_report_is_aligned_and_shows_fixes_below():
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warning", 0), ("FAIL", 1)])
 def test_the_exit_code_and_the_json_agree(status, code, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", status, "1")])
+    monkeypatch.setattr(doctor, "examine", lambda timeout_s: [Finding("a", status, "1")])
     monkeypatch.setattr("sys.argv", ["vlagen-doctor", "--json"])
     assert doctor.main() == code
     assert json.loads(capsys.readouterr().out)["healthy"] is (code == 0)
@@ -127,3 +127,13 @@ def test_physics_steps_here():
     assert result.problem is None
     # One step of 0.01 s under 9.81 m/s^2, integrated semi-implicitly: 9.81 * 0.01^2 m.
     assert result.values["fell_m"] == pytest.approx(9.81e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "check", [doctor.check_physics, doctor.check_rendering, lambda p: doctor.check_package("x", p)]
+)
+def test_who_was_too_slow_is_not_told_to_install_anything(check):
+    finding = check(ProbeResult({}, "no answer within 60 s", timed_out=True))
+    assert finding.status == "FAIL"
+    assert "--timeout 300" in finding.fix
+    assert "setup" not in finding.fix

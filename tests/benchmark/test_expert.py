@@ -19,7 +19,8 @@ from vlagen.benchmark.adapters.motion import (
     step_towards,
     within_reach,
 )
-from vlagen.benchmark.policy import Policy, PolicyEpisode, find_policy
+from vlagen.benchmark.loading.source import find_policy
+from vlagen.benchmark.policy import Policy, PolicyEpisode
 from vlagen.tasks.interface import HORIZON, Observation, PrivilegedState
 
 TABLE = 0.869532
@@ -60,6 +61,7 @@ class Puppet:
             rgb=None,
             instruction=("put box on slab",) * batch,
             proprioception=np.tile(fingers[:, None], (1, 8)).astype(np.float32),
+            gripper_pose=np.tile(np.float32([0, 0, 0, 1, 0, 0, 0]), (batch, 1)),
             step=self.step,
             privileged=PrivilegedState(
                 assets="toy",
@@ -131,7 +133,7 @@ PLACES = [(-0.12, 0.05), (-0.23, 0.02)]
 
 
 def test_the_policy_is_found_by_name_and_is_an_oracle():
-    factory = find_policy("expert")
+    factory = find_policy("expert").factory
     assert factory is ExpertPolicy
     assert factory.spec.needs_privileged
     assert not factory.spec.needs_images
@@ -230,7 +232,7 @@ def test_privileged_state_is_required_of_the_harness(expert):
 @pytest.mark.slow
 @pytest.mark.parametrize("assets", [pytest.param(name, marks=needs_pack(name)) for name in ("builtin", "rl4vla")])
 def test_episodes_end_with_the_object_on_the_receptacle(assets):
-    from vlagen.benchmark.simulator import ManiSkillSimulator
+    from vlagen.benchmark.backends.put_on_plate import ManiSkillSimulator
     from vlagen.tasks.sampling import evaluation_episodes
     from vlagen.tasks.variants import variant
 

@@ -1,64 +1,76 @@
-import sys
+import dataclasses
 
 import numpy as np
 import pytest
 
-from tests.benchmark import toys
+from vlagen.benchmark.actions.formats import ActionFormat, BadDeclaration, faults
 from vlagen.benchmark.adapters.random import ROTATION_RANGE, TRANSLATION_RANGE
-from vlagen.benchmark.policy import (
-    BUILT_IN,
-    Policy,
-    PolicyEpisode,
-    PolicyError,
-    UnknownPolicy,
-    check_actions,
-    find_policy,
-    load_policy,
-    policy_seed,
-)
+from vlagen.benchmark.loading.source import BUILT_IN, PolicySource
+from vlagen.benchmark.policy import ImageFormat, Policy, PolicyEpisode, PolicySpec, policy_seed
 from vlagen.tasks.interface import Observation
 
-OBSERVATION = Observation(rgb=None, instruction=("a", "b"), proprioception=np.zeros((2, 8), np.float32), step=0)
-WHERE = {"policy": "mine", "row": "vision/table", "step": 4}
+OBSERVATION = Observation(
+    rgb=None,
+    instruction=("a", "b"),
+    proprioception=np.zeros((2, 8), np.float32),
+    gripper_pose=np.tile(np.float32([0, 0, 0, 1, 0, 0, 0]), (2, 1)),
+    step=0,
+)
 
 
-def test_good_actions_become_float32():
-    checked = check_actions(np.ones((2, 7)), 2, **WHERE)
-    assert checked.dtype == np.float32
-    assert checked.shape == (2, 7)
+def test_a_policy_sees_pictures_and_emits_vlagens_own_actions_unless_it_says_otherwise():
+    spec = PolicySpec()
+    assert spec.needs_images
+    assert (spec.needs_proprioception, spec.needs_privileged, spec.light) == (False, False, False)
+    assert (spec.image, spec.chunk, spec.emits) == (None, None, ActionFormat())
+
+
+def test_only_a_policy_that_sees_the_simulators_state_is_an_oracle():
+    assert PolicySpec(needs_privileged=True).is_oracle
+    assert not PolicySpec(needs_proprioception=True).is_oracle
 
 
 @pytest.mark.parametrize(
-    ("actions", "complaint"),
+    ("make", "complaint"),
     [
-        (np.zeros(7), r"returned shape \(7,\); allowed: .* \(2, 7\)"),
-        (np.zeros((1, 7)), r"returned shape \(1, 7\)"),
-        (np.zeros((2, 7), dtype=int), "returned dtype int64"),
-        (np.zeros((2, 7), dtype=object), "returned dtype object"),
-        ([[0.0] * 7] * 2, "returned a list"),
-        (None, "returned a NoneType"),
-        (np.full((2, 7), np.nan), "returned .nan"),
-        (np.full((2, 7), 1e300), r"returned \[1e\+300"),  # finite, but not as float32
+        (lambda: ImageFormat(0, 224), "image height 0"),
+        (lambda: ImageFormat(224, 224.0), "image width 224.0"),
+        (lambda: ImageFormat(224, 224, fit="padd"), "unknown image fit 'padd'; did you mean 'pad'"),
+        (lambda: ImageFormat(224, 224, filter="lanczos3"), "unknown image filter 'lanczos3'; did you mean 'lanczos'"),
+        (lambda: PolicySpec(image=(224, 224)), "image is a tuple; allowed: ImageFormat"),
+        (lambda: PolicySpec(emits="canonical"), "emits is a str; allowed: ActionFormat"),
+        (lambda: PolicySpec(needs_images=False, image=ImageFormat(8, 8)), "image is given although needs_images"),
+        (lambda: PolicySpec(chunk=0), "chunk 0; allowed: 1 or more"),
     ],
 )
-def test_bad_actions_are_refused_by_name(actions, complaint):
-    with pytest.raises(PolicyError, match=f"^policy 'mine' at step 4 of row 'vision/table' {complaint}"):
-        check_actions(actions, 2, **WHERE)
+def test_declarations_that_contradict_themselves_are_refused(make, complaint):
+    with pytest.raises(BadDeclaration, match=complaint):
+        make()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_policies_are_cheap_policies_of_vlagens_own_actions(name):
+    policy = PolicySource(name).make()
+    assert isinstance(policy, Policy)
+    assert policy.spec.light
+    assert not policy.spec.needs_images
+    assert policy.spec.emits == ActionFormat()
+    assert policy.spec.is_oracle == (name == "expert")
 
 
 @pytest.mark.parametrize("name", ["random", "noop"])
 def test_built_in_policies_keep_the_protocol(name):
-    policy = load_policy(name)
-    assert isinstance(policy, Policy)
-    assert not policy.spec.needs_images
-    for _ in range(2):
-        policy.reset([PolicyEpisode("a", 1), PolicyEpisode("b", 2)])
+    policy = PolicySource(name).make()
+    for batch in (2, 1, 2):
+        policy.reset([PolicyEpisode("a", seed) for seed in range(batch)])
         for _ in range(3):
-            check_actions(policy.act(OBSERVATION), 2, policy=name, row="train", step=0)
+            actions = policy.act(dataclasses.replace(OBSERVATION, instruction=("a",) * batch))
+            assert (actions.shape, actions.dtype) == ((batch, 7), np.float32)
+            assert not faults(actions, policy.spec.emits)
 
 
 def test_random_depends_on_its_seed_alone():
-    policy = load_policy("random")
+    policy = PolicySource("random").make()
     policy.reset([PolicyEpisode("a", 1), PolicyEpisode("b", 2)])
     together = [policy.act(OBSERVATION) for _ in range(50)]
     policy.reset([PolicyEpisode("b", 2)])
@@ -71,44 +83,9 @@ def test_random_depends_on_its_seed_alone():
 
 
 def test_noop_holds_still_with_the_gripper_open():
-    policy = load_policy("noop")
+    policy = PolicySource("noop").make()
     policy.reset([PolicyEpisode("a", 1)])
     assert policy.act(OBSERVATION).tolist() == [[0, 0, 0, 0, 0, 0, 1]]
-
-
-def test_policies_are_found_by_module_and_attribute():
-    assert find_policy(toys.named(toys.SlowPolicy)) is toys.SlowPolicy
-
-
-def test_policies_are_found_in_the_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "toy_adapter_in_cwd.py").write_text("from tests.benchmark.toys import SlowPolicy as Mine\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    assert find_policy("toy_adapter_in_cwd:Mine") is toys.SlowPolicy
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [
-        ("randon", "did you mean 'random'.*module:attribute"),
-        ("no_such_module:Policy", "module 'no_such_module' was not found"),
-        ("tests.benchmark.toys:SlowPolicies", "did you mean 'SlowPolicy'"),
-    ],
-)
-def test_unknown_policies_name_the_nearest(name, complaint):
-    with pytest.raises(UnknownPolicy, match=complaint):
-        find_policy(name)
-
-
-@pytest.mark.parametrize("name", ["json:dumps", "math:pi"])
-def test_what_declares_nothing_is_no_policy(name):
-    with pytest.raises(PolicyError, match="spec = PolicySpec"):
-        find_policy(name)
-
-
-def test_every_built_in_policy_is_listed_as_module_and_attribute():
-    assert set(BUILT_IN) == {"random", "noop", "expert"}
-    assert all(target.count(":") == 1 for target in BUILT_IN.values())
 
 
 def test_seeds_are_fixed_distinct_and_small():

@@ -12,12 +12,15 @@ from vlagen.benchmark.records import (
     EpisodeRecord,
     RunConflict,
     RunDirectory,
+    UnwritableRun,
+    conditions,
     fingerprint,
     read_records,
     to_line,
 )
 
-IDENTITY = {"policy": {"name": "random"}, "rows": {"train": [1, 2, 3]}, "seed": 0}
+IDENTITY = {"policy": {"name": "random"}, "assets": {"name": "builtin"}, "seed": 0}
+PLAN = {"train": [1, 2, 3]}
 
 
 def record(index, **changes):
@@ -25,8 +28,10 @@ def record(index, **changes):
     return EpisodeRecord(**(values | {"outcome": "failure", "timing": {"seconds": 0.5}} | changes))
 
 
-def open_run(path, identity=IDENTITY):
-    return RunDirectory(path, identity, {"host": "here"})
+def open_run(path, identity=IDENTITY, plan=PLAN):
+    run = RunDirectory(path, identity, {"host": "here"})
+    run.adopt(plan)
+    return run
 
 
 def write_run(path, records):
@@ -79,12 +84,12 @@ def test_the_last_record_of_an_episode_counts(tmp_path):
         assert run.records[("train", 1)].outcome == "success"
 
 
-def test_a_finished_run_is_in_the_order_asked_for(tmp_path):
+def test_a_finished_run_is_in_the_order_of_its_plan(tmp_path):
     with open_run(tmp_path) as run:
         run.begin_session()
         for index in (3, 1, 2, 1):
             run.append(record(index))
-        run.finish([("train", index) for index in (1, 2, 3)])
+        run.finish()
     assert [each.index for each in read_records(tmp_path / "episodes.jsonl")[0]] == [1, 2, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "episodes.jsonl", "run.json"]
 
@@ -94,7 +99,9 @@ def test_run_json_tells_identity_fingerprint_and_every_session(tmp_path):
     write_run(tmp_path, [record(2)])
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["identity"] == IDENTITY
-    assert run["fingerprint"] == fingerprint(IDENTITY)
+    assert run["plan"] == PLAN
+    assert run["fingerprint"] == fingerprint(IDENTITY, PLAN)
+    assert run["conditions"] == conditions(IDENTITY)
     assert run["sessions"] == [{"host": "here"}] * 2
 
 
@@ -109,14 +116,32 @@ def test_looking_at_a_run_leaves_no_session(tmp_path):
 def test_another_run_is_refused_naming_what_differs(tmp_path):
     write_run(tmp_path, [record(1)])
     before = (tmp_path / "episodes.jsonl").read_bytes()
-    other = {"policy": {"name": "noop"}, "rows": {"train": [1, 2, 3], "vision/table": [4]}, "seed": 0}
+    other = {"policy": {"name": "noop"}, "assets": {"name": "builtin", "version": [4]}, "seed": 0}
     with pytest.raises(RunConflict) as refusal:
         open_run(tmp_path, other)
     assert "policy.name is 'random' there and 'noop' here" in str(refusal.value)
-    assert "rows.vision/table is absent there and [4] here" in str(refusal.value)
+    assert "assets.version is absent there and [4] here" in str(refusal.value)
     assert "seed" not in str(refusal.value)
     assert "Choose another --out" in str(refusal.value)
     assert (tmp_path / "episodes.jsonl").read_bytes() == before
+
+
+def test_conditions_are_those_under_which_policies_can_be_compared():
+    policies = [IDENTITY, {**IDENTITY, "policy": {"name": "noop"}}, {**IDENTITY, "seed": 1}]
+    assert len({conditions(identity) for identity in policies}) == 1
+    assert len({fingerprint(identity, PLAN) for identity in policies}) == 3
+    assert conditions({**IDENTITY, "assets": {"name": "rl4vla"}}) != conditions(IDENTITY)
+    assert fingerprint(IDENTITY, {"train": [1, 2]}) != fingerprint(IDENTITY, PLAN)
+
+
+def test_a_plan_may_grow_but_not_lose_what_was_played(tmp_path):
+    write_run(tmp_path, [record(1), record(3)])
+    with open_run(tmp_path, plan={"vision/table": [7], "train": [1, 3, 2, 9]}) as run:
+        run.begin_session()
+        run.adopt({"train": [1, 3, 2, 9, 8]})
+        assert json.loads((tmp_path / "run.json").read_text())["plan"] == {"train": [1, 3, 2, 9, 8]}
+    with pytest.raises(RunConflict, match=r"holds 1 episodes that this command does not ask for, e.g. train 3"):
+        open_run(tmp_path, plan={"train": [1, 2]})
 
 
 def test_results_of_no_known_run_are_not_overwritten(tmp_path):
@@ -164,3 +189,9 @@ def test_reading_ten_thousand_records_takes_less_than_two_seconds(tmp_path):
     started = time.perf_counter()
     assert len(read_records(tmp_path / "episodes.jsonl")[0]) == 10_000
     assert time.perf_counter() - started < 2
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableRun, match=r"file/run cannot be written \(Not a directory\); choose another --out"):
+        RunDirectory(tmp_path / "file" / "run", {}, {})

@@ -5,8 +5,9 @@ import pytest
 
 from tests.benchmark import toys
 from vlagen.benchmark import cli
+from vlagen.benchmark.backends.put_on_plate import ManiSkillSimulator
 from vlagen.benchmark.records import read_records
-from vlagen.benchmark.simulator import ManiSkillSimulator, NoRenderer, choose_render_backend
+from vlagen.benchmark.simulator import NoRenderer, choose_render_backend
 from vlagen.tasks import rendering
 from vlagen.tasks.interface import HORIZON, IMAGE_HEIGHT, IMAGE_WIDTH
 from vlagen.tasks.sampling import evaluation_episodes
@@ -99,13 +100,14 @@ def test_physics_depends_neither_on_rendering_nor_on_what_ran_before():
 
 @pytest.mark.sim
 @pytest.mark.slow
-def test_real_records_do_not_depend_on_workers_or_on_video(tmp_path):
+def test_real_records_do_not_depend_on_backend_workers_or_video(tmp_path):
     def run(name, *arguments):
         common = ["--policy", "random", "--rows", "train", "vision/noise-strong", "--episodes", "2"]
         assert cli.main([*common, "--assets", ASSETS, "--out", str(tmp_path / name), *arguments]) == cli.COMPLETE
         return toys.timeless_lines(tmp_path / name)
 
     one = run("one")
-    assert one == run("two", "--workers", "2") == run("filmed", "--video", "all")
+    assert one == run("two", "--workers", "2", "--backend", "replicas") == run("filmed", "--video", "all")
+    assert one == run("batched", "--workers", "2", "--backend", "batched")
     assert all(record.steps == HORIZON for record in read_records(tmp_path / "one" / "episodes.jsonl")[0])
     assert len(list((tmp_path / "filmed" / "videos").rglob("*.mp4"))) == 4

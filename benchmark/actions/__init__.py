@@ -1,0 +1,1 @@
+"""What policies emit: formats, conversion, chunks, and the checks between a policy and a simulator."""

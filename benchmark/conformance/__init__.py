@@ -1,0 +1,1 @@
+"""What ``vlagen-check-policy`` checks of an adapter."""

@@ -1,0 +1,1 @@
+"""What can be watched while an evaluation runs: progress, trackers, videos."""
