@@ -1,0 +1,1 @@
+"""vlagen inside other people's harnesses."""
