@@ -1,0 +1,1 @@
+"""The leaderboard as one web page that needs no server and no network."""
