@@ -1,6 +1,6 @@
 # Everything runs through the virtual environment that `make setup` builds; `make setup PYTHON=...` picks its Python.
 .DEFAULT_GOAL := help
-.PHONY: help setup eval test test-all bench check format clean distclean
+.PHONY: help setup eval test test-all bench docs check format clean distclean
 
 BIN := .venv/bin
 
@@ -22,7 +22,11 @@ test-all: setup ## run the tests that take long, or need a GPU or weights (they 
 	$(BIN)/python -m pytest -m "(slow or gpu or weights) and not perf" || [ $$? -eq 5 ]
 
 bench: setup ## measure speed; wants a quiet machine
-	$(BIN)/python -m pytest tests/perf -m perf -s
+	$(BIN)/python -m pytest tests/perf tests/leaderboard -m perf -s
+
+docs: setup ## build the documentation site into site/
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 check: setup ## lint, and check the format
 	$(BIN)/ruff check .

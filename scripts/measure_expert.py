@@ -10,9 +10,10 @@ import json
 from collections import Counter
 
 from vlagen.assets.packs import load_pack
+from vlagen.benchmark.actions.wrappers import prepare
 from vlagen.benchmark.adapters.expert import ExpertPolicy
+from vlagen.benchmark.backends.put_on_plate import ManiSkillSimulator
 from vlagen.benchmark.rollout import run_episodes
-from vlagen.benchmark.simulator import ManiSkillSimulator
 from vlagen.tasks.sampling import evaluation_episodes
 from vlagen.tasks.variants import ROW_IDS, variant
 
@@ -28,13 +29,12 @@ def main() -> None:
     objects = load_pack(arguments.assets).objects
     simulator = ManiSkillSimulator(arguments.assets, "none", privileged=True)
     policy = ExpertPolicy()
+    prepared = prepare(policy, name="expert")
     for row in arguments.rows:
         count = arguments.train_count if row == "train" else arguments.count
         failures, tried, first = [], Counter(), []
         for episode in evaluation_episodes(variant(row), count):
-            (record,) = run_episodes(
-                simulator, policy, [episode], policy_name="expert", assets=arguments.assets, seed=0
-            )
+            (record,) = run_episodes(simulator, prepared, [episode], assets=arguments.assets, seed=0)
             name, reached = objects[episode.object].name, record.first_success_step
             tried[name] += 1
             if record.success_at_end:

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import vlagen.tasks.registration  # noqa: F401 - importing it registers the environments
-from vlagen.benchmark.report import AXIS_COLOURS
+from vlagen.benchmark.report.charts import AXIS_COLOURS
 from vlagen.tasks.sampling import evaluation_episodes
 from vlagen.tasks.variants import variants
 

@@ -101,7 +101,7 @@ install_packages() {
     local damaged
     install_torch || return 1
     say "installing vlagen and its pinned dependencies"
-    pip install -qq -c constraints.txt -e '.[sim,dev]' || return 1
+    pip install -qq -c constraints.txt -e '.[sim,openvla,train,ray,dev]' || return 1
     mapfile -t damaged < <(damaged_packages)
     if ((${#damaged[@]})); then
         say "repairing ${damaged[*]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,23 @@ ALLOWED_PARTS = {
     "baselines": {"assets", "tasks", "benchmark"},
 }
 # The leaderboard must work without torch and SAPIEN, so it may import these modules only.
-LEADERBOARD_MODULES = {"vlagen.benchmark.records", "vlagen.benchmark.statistics", "vlagen.tasks.variants"}
+LEADERBOARD_MODULES = {
+    "vlagen.assets.errors",
+    "vlagen.benchmark.paired",
+    "vlagen.benchmark.records",
+    "vlagen.benchmark.rounding",
+    "vlagen.benchmark.significance",
+    "vlagen.benchmark.statistics",
+    "vlagen.benchmark.taxonomy",
+    "vlagen.tasks.rows",
+    "vlagen.tasks.sampling",
+    "vlagen.tasks.variants",
+}
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 
 FILES = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py"))
+BESIDE = sorted(path for folder in ("scripts", "tests") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name(path: Path) -> str:
@@ -43,6 +56,20 @@ def imports(path: Path) -> set[str]:
             # both begin with what may or may not be imported.
             found |= {f"{module}.{alias.name}" for alias in node.names}
     return {module for module in found if module.split(".")[0] == "vlagen"}
+
+
+@functools.cache
+def top_level_names(path: Path) -> set[str]:
+    """Returns what a module makes importable: its functions, classes, variables and what it imports itself."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        else:
+            parts = list(ast.walk(node))
+            found |= {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+            found |= {part.asname or part.name for part in parts if isinstance(part, ast.alias)}
+    return found
 
 
 def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -76,6 +103,17 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = node.end_lineno - node.lineno + 1 - docstring_lines(node)
             assert length <= LONGEST_FUNCTION, f"{name(path)}:{node.lineno}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=name)
+def test_what_is_imported_from_our_own_modules_is_there(path):
+    # Slow tests and scripts import inside functions, which nothing quick runs.
+    for member in imports(path):
+        place = ROOT.joinpath(*member.split(".")[1:])
+        if not (place.is_dir() or place.with_suffix(".py").is_file()):
+            module = place.parent.with_suffix(".py")
+            assert module.is_file(), f"{name(path)} imports {member}"
+            assert place.name in top_level_names(module), f"{name(path)} imports {member}"
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=name)
