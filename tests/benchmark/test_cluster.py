@@ -132,6 +132,23 @@ def test_killing_workers_at_random_changes_nothing(machine, tmp_path, way):
     assert records == undisturbed
 
 
+def test_waiting_ends_however_late_the_clock_is_read(monkeypatch):
+    readings, waited = iter(range(100)), []
+
+    def wait(references, *, timeout):
+        waited.append(timeout)
+        return [], references
+
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: 0.6 * next(readings))
+    monkeypatch.setattr(cluster.ray, "put", lambda part: part)
+    monkeypatch.setattr(cluster.ray, "wait", wait)
+    crew = cluster.Cluster(None, None, None, None, ClusterOptions(patience=1000), disconnect=False)
+    monkeypatch.setattr(crew, "_arrived", True)
+    assert not crew.wait([], 1.0)
+    assert waited
+    assert min(waited) > 0  # Ray refuses a negative one
+
+
 def test_a_cluster_that_is_not_there_is_named(monkeypatch):
     began = time.monotonic()
     for address, complaint in {
