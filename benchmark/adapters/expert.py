@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 import numpy as np
 
+from vlagen.assets.errors import VlagenError
 from vlagen.assets.packs import load_pack, require
 from vlagen.benchmark.adapters.expert_view import FINGERS_REACH, View, look
 from vlagen.benchmark.adapters.grasps import HALF_OPENING, TIP, Grasp, Shape, load_shape, plan_grasps
@@ -54,8 +55,13 @@ class Phase(Enum):
 
 @dataclass
 class Worker:
-    """One episode's state machine."""
+    """One episode's state machine.
 
+    Attributes:
+        gain: see ``ExpertPolicy``.
+    """
+
+    gain: float | None = None
     phase: Phase = Phase.REACH
     since: int = 0  # steps in this phase
     grasp: Grasp | None = None
@@ -113,7 +119,10 @@ class Worker:
         # An unreachable target would run away from an arm that no longer follows it.
         lead = wanted - view.gripper_pose[:3]
         wanted = view.gripper_pose[:3] + lead * min(1.0, LEASH / max(1e-9, float(np.linalg.norm(lead))))
-        arm = step_towards(wanted, rotation, view.gripper_target, view.base_pose, speed=speed)
+        if self.gain is None:
+            arm = step_towards(wanted, rotation, view.gripper_target, view.base_pose, speed=speed)
+        else:
+            arm = step_towards(wanted, rotation, view.gripper_pose, view.base_pose, speed=speed, gain=self.gain)
         return action(arm, opened=opened)
 
     # Getting hold of the object
@@ -246,23 +255,37 @@ class Worker:
         return self._move(view, self.anchor, opened=True)
 
 
+class BadGain(VlagenError, ValueError):
+    """A share that is none."""
+
+
 class ExpertPolicy:
     """Plays episodes from privileged state; an oracle, so not a competitor.
 
     Args:
         assets: the pack that the episodes' objects come from; None asks the privileged state. Collision meshes are read
             on first use.
+        gain: by default a step goes from the pose that the controller aims at, which no picture shows, all the way that
+            the limits allow. With a gain, it is this share of what the measured pose lacks: slower, and something that
+            whoever sees one picture and has no memory can imitate. Controllers follow about two steps late, so that
+            more than 0.4 overshoots.
+
+    Raises:
+        BadGain: it is not above 0 and at most 1.
     """
 
     spec = PolicySpec(needs_images=False, needs_proprioception=True, needs_privileged=True, light=True, chunk=1)
 
-    def __init__(self, assets: str | None = None) -> None:
+    def __init__(self, assets: str | None = None, gain: float | None = None) -> None:
+        if gain is not None and not 0 < gain <= 1:
+            raise BadGain(f"gain {gain}; allowed: above 0 and at most 1, e.g. 0.3")
         self._assets = assets
+        self._gain = gain
         self._shapes: dict[tuple[str, str, int], Shape] = {}
         self.workers: list[Worker] = []
 
     def reset(self, episodes: Sequence[PolicyEpisode]) -> None:
-        self.workers = [Worker() for _ in episodes]
+        self.workers = [Worker(self._gain) for _ in episodes]
 
     def act(self, observation: Observation) -> np.ndarray:
         actions = np.empty((len(self.workers), ACTION_SIZE), dtype=np.float32)

@@ -84,27 +84,32 @@ def within_reach(position: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 def step_towards(
-    position: np.ndarray, rotation: np.ndarray, target: np.ndarray, base: np.ndarray, *, speed: float = 1.0
+    position: np.ndarray,
+    rotation: np.ndarray,
+    start: np.ndarray,
+    base: np.ndarray,
+    *,
+    speed: float = 1.0,
+    gain: float = 1.0,
 ) -> np.ndarray:
-    """Makes the arm's part of an action: from the controller's target pose towards a wanted one.
+    """Makes the arm's part of an action: from a pose, such as the one the controller aims at, towards a wanted one.
 
     Args:
         position: wanted position of ``ee_gripper_link`` (3,), world frame.
         rotation: its wanted orientation (3, 3), world frame.
-        target: the pose (7,) that the controller aims at now, world frame.
+        start: the pose (7,) that the step begins at, world frame.
         base: the pose (7,) of the robot's base.
         speed: share of the largest translation that may be used.
+        gain: share of the way to go, before limits apply.
 
     Returns:
         Translation [m] and Euler angles [rad], (6,), within ``STEP_LIMITS``.
     """
     to_base = rotation_matrix(base[3:]).T
-    translation = to_base @ (position - target[:3])
-    turn = to_base @ rotation @ rotation_matrix(target[3:]).T @ to_base.T
+    translation = gain * (to_base @ (position - start[:3]))
+    angles = gain * euler_xyz(to_base @ rotation @ rotation_matrix(start[3:]).T @ to_base.T)
     low, high = STEP_LIMITS
-    return np.concatenate(
-        [shrink(translation, low[:3] * speed, high[:3] * speed), shrink(euler_xyz(turn), low[3:], high[3:])]
-    )
+    return np.concatenate([shrink(translation, low[:3] * speed, high[:3] * speed), shrink(angles, low[3:], high[3:])])
 
 
 def action(arm: np.ndarray, *, opened: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmark.test_grasps import box
 from tests.tasks.environments import needs_pack
-from vlagen.benchmark.adapters.expert import ExpertPolicy
+from vlagen.benchmark.adapters.expert import BadGain, ExpertPolicy
 from vlagen.benchmark.adapters.grasps import TIP, sample_shape
 from vlagen.benchmark.adapters.motion import (
     STEP_LIMITS,
@@ -199,6 +199,45 @@ def test_a_step_in_the_world_becomes_one_in_the_base_frame():
     step = step_towards(target[:3] + [0.01, 0.002, 0.005], pointing_down(-np.pi / 2 + 0.2), target, BASE)
     # The base is turned by half a turn about z, so x and y change sign, and turns about z do not.
     assert step == pytest.approx([-0.01, -0.002, 0.005, 0, 0, 0.1], abs=1e-6)
+
+
+def test_a_gain_shortens_the_step_before_the_limits_do():
+    target = np.array([-0.15, 0.0, 1.0, *quaternion(pointing_down(-np.pi / 2 + 0.1))])
+    goal, rotation = target[:3] + [0.01, 0.002, 0.005], pointing_down(-np.pi / 2 + 0.2)
+    step = step_towards(goal, rotation, target, BASE, gain=0.3)
+    assert step == pytest.approx([-0.003, -0.0006, 0.0015, 0, 0, 0.03], abs=1e-6)
+    far = step_towards(target[:3] + [-0.3, 0.1, 0.0], rotation, target, BASE, gain=0.5)
+    assert far[:3] == pytest.approx([STEP_LIMITS[1, 0], -STEP_LIMITS[1, 0] / 3, 0.0])
+
+
+def test_with_a_gain_actions_follow_from_what_can_be_seen(expert):
+    seen = Puppet(PLACES[:1]).observe()
+    leading = seen.privileged.gripper_target + np.float64([0.02, 0.01, -0.01, 0, 0, 0, 0])
+    unseen = replace(seen, privileged=replace(seen.privileged, gripper_target=leading))
+
+    def first_actions(gain):
+        policy = expert(gain=gain)
+        for observation in (seen, unseen):
+            policy.reset([PolicyEpisode("put box on slab", 0)])
+            yield policy.act(observation)
+
+    default, gentle = [tuple(first_actions(gain)) for gain in (None, 0.3)]
+    assert np.abs(default[0] - default[1]).max() > 0.001
+    assert (gentle[0] == gentle[1]).all()
+
+
+def test_with_a_gain_it_takes_longer_and_arrives_all_the_same(expert):
+    actions, puppet = play(expert(gain=0.3), PLACES)
+    assert np.abs(puppet.objects[:, :2] - puppet.receptacles[:, :2]).max() < 0.01
+    quick, _ = play(expert(), PLACES)
+    closed = [np.argmax(each[..., 6] < 0, axis=0) for each in (quick, actions)]
+    assert (closed[0] < closed[1]).all()
+
+
+@pytest.mark.parametrize("gain", [0, -0.1, 1.5, float("nan")])
+def test_a_gain_is_a_share(gain):
+    with pytest.raises(BadGain, match="above 0 and at most 1"):
+        ExpertPolicy(gain=gain)
 
 
 def test_a_far_goal_is_approached_in_a_straight_line():
