@@ -56,3 +56,13 @@ def test_every_row_is_drawn(monkeypatch, tmp_path):
     # Four by four pictures, none of them empty.
     for part in (part for band in np.split(picture, 4) for part in np.split(band, 4, axis=1)):
         assert part[60:160, 60:240].std() > 10
+
+
+def test_a_training_is_drawn(monkeypatch, tmp_path):
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    lines = [{"step": step, "loss": 3 / step, "action_l1": 0.2} for step in (1, 2, 3)]
+    lines[1] |= {"held_out/loss": 2.0, "held_out/action_l1": 0.3}
+    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(monkeypatch, "picture_of_training.py", run_folder, "--out", tmp_path / "training.png")
+    assert np.asarray(Image.open(tmp_path / "training.png").convert("L")).std() > 10
