@@ -62,7 +62,7 @@ class PolicySpec:
         needs_proprioception: ``observation.proprioception`` is read.
         needs_privileged: ``observation.privileged`` must be there. Such a policy is an oracle, not a competitor.
         emits: what the numbers of an action mean.
-        light: cheap enough to have a copy in every worker process; False for anything with weights.
+        light: cheap enough to have a copy in every worker process, in memory and in time; False for large weights.
         chunk: how many actions a call returns for each episode, if that never changes; None leaves it open, so that a
             mismatch shows at the first call only.
     """

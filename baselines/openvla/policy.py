@@ -33,6 +33,9 @@ from vlagen.tasks.interface import ACTION_SIZE, Observation
 ROWS = 8
 """Episodes that are decoded at a time. Results do not depend on their batch only if this never changes."""
 
+LIGHT = 64_000_000
+"""Up to so many bytes of weights a model on a CPU is copied to every worker rather than shared by them."""
+
 DECODINGS = ("auto", "sequential", "parallel")
 _LIBRARIES = ("transformers", "peft", "tokenizers", "pillow", "bitsandbytes")
 
@@ -102,7 +105,7 @@ class OpenVLAPolicy:
         self._temperature = 0.0 if greedy else check_temperature(temperature)
         self._threshold = gripper_threshold
         # What is wrong with the small files shows before the gigabytes are read.
-        self.spec = self.declare(checkpoint, decoding=decoding, chunk=chunk)
+        self.spec = self.declare(checkpoint, decoding=decoding, chunk=chunk, device=device)
         folder = checkpoint_folder(checkpoint)
         config = load_config(folder)
         self.processing = Processing.from_checkpoint(
@@ -136,13 +139,16 @@ class OpenVLAPolicy:
         self._generators: list[torch.Generator] = []
 
     @classmethod
-    def declare(cls, checkpoint: str, decoding: str = "auto", chunk: int | None = None, **_: Any) -> PolicySpec:
-        """Says what the policy needs to see and returns, from the checkpoint's small files alone.
+    def declare(
+        cls, checkpoint: str, decoding: str = "auto", chunk: int | None = None, device: str = "auto", **_: Any
+    ) -> PolicySpec:
+        """Says what the policy needs to see and returns, from the checkpoint's small files and the size of its weights.
 
         Args:
             checkpoint: as given to the policy.
             decoding: as given to the policy.
             chunk: as given to the policy.
+            device: as given to the policy.
 
         Raises:
             VlagenError: the checkpoint or an option is not what it should be; the message says what.
@@ -152,7 +158,9 @@ class OpenVLAPolicy:
         parts = find_parts(checkpoint, folder, load_config(folder))
         actions = choose_chunk(parts, decoding, chunk)
         reads_joints = actions is not None and parts.proprio_projector is not None
-        return PolicySpec(needs_images=True, needs_proprioception=reads_joints, chunk=actions or 1)
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        light = 0 < size <= LIGHT and choose_device(device).type == "cpu"
+        return PolicySpec(needs_images=True, needs_proprioception=reads_joints, light=light, chunk=actions or 1)
 
     @classmethod
     def contents(cls, checkpoint: str, adapter: str | None = None, device: str = "auto", **_: Any) -> dict[str, Any]:

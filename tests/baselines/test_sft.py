@@ -252,10 +252,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(config, tmp_path, shard
     together = replace(config, adamw=optimizer, sharding=sharding, run=replace(config.run, out=tmp_path / "two"))
     launch(longer(together, 3), tmp_path)
     launch(together, tmp_path)
-    left, right = weights(alone, 6), weights(tmp_path / "two", 6)
+    before, left, right = weights(alone, 3), weights(alone, 6), weights(tmp_path / "two", 6)
     assert left.keys() == right.keys()
     for name in left:
-        assert torch.allclose(left[name], right[name], atol=2e-4), name
+        # Against the way gone: Adam takes a whole step where a gradient is but rounding, so single weights may differ.
+        assert (left[name] - right[name]).norm() <= 0.01 * (left[name] - before[name]).norm(), name
     names = ("step", "loss", "token_accuracy")
     for one, two in zip(read_metrics(alone), read_metrics(tmp_path / "two"), strict=True):
         assert [one[name] for name in names] == pytest.approx([two[name] for name in names], rel=1e-3)

@@ -136,6 +136,16 @@ def _with_tokenizer(source, target):
     return target
 
 
+def test_small_weights_on_a_cpu_are_copied_to_every_worker(folder, monkeypatch):
+    declared = OpenVLAPolicy.declare(str(folder), device="cpu")
+    assert declared.light
+    size = (folder / "model.safetensors").stat().st_size
+    monkeypatch.setattr("vlagen.baselines.openvla.policy.LIGHT", size)
+    assert OpenVLAPolicy.declare(str(folder), device="cpu").light
+    monkeypatch.setattr("vlagen.baselines.openvla.policy.LIGHT", size - 1)
+    assert OpenVLAPolicy.declare(str(folder), device="cpu") == replace(declared, light=False)
+
+
 def test_the_content_of_the_checkpoint_is_told(folder, tmp_path):
     told = OpenVLAPolicy.contents(checkpoint=str(folder), temperature=0.6)
     assert told == json.loads(json.dumps(told))
