@@ -66,3 +66,14 @@ def test_a_training_is_drawn(monkeypatch, tmp_path):
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run(monkeypatch, "picture_of_training.py", run_folder, "--out", tmp_path / "training.png")
     assert np.asarray(Image.open(tmp_path / "training.png").convert("L")).std() > 10
+
+
+def test_roll_outs_of_several_trainings_are_drawn_together(monkeypatch, tmp_path):
+    runs = [tmp_path / "ppo/seed-0", tmp_path / "dpo/seed-0"]
+    for run_folder, more in zip(runs, ({"entropy": 0.9}, {}), strict=True):
+        run_folder.mkdir(parents=True)
+        lines = [{"step": step, "environment_steps": 80 * step, "success": step / 4, **more} for step in (1, 2, 3)]
+        lines.append({"step": 3, "evaluation/errors": 0.0, "environment_steps": 240})
+        (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(monkeypatch, "picture_of_training.py", *runs, "--out", tmp_path / "training.png", "--smooth", "2")
+    assert np.asarray(Image.open(tmp_path / "training.png").convert("L")).std() > 10
