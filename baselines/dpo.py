@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,26 +24,14 @@ from vlagen.baselines.loop import Loop, MakeAgent
 from vlagen.baselines.openvla_agent import make_actor
 from vlagen.baselines.processes import Processes
 from vlagen.baselines.rollouts import Rollouts
-from vlagen.baselines.sections import (
-    ModelSettings,
-    OptimizerSettings,
-    RolloutSettings,
-    RunSettings,
-    SimulationSettings,
-)
+from vlagen.baselines.sections import ModelSettings, ReinforcementSettings
 from vlagen.baselines.training import trained
 from vlagen.benchmark.simulator import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ReinforcementSettings):
     """What can be set for DPO."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    simulation: SimulationSettings = field(default_factory=SimulationSettings)
-    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    run: RunSettings = field(default_factory=RunSettings)
 
     group_size: int = 8
     """Episodes from one initial state, of which pairs are made."""

@@ -8,7 +8,7 @@ without one initial state for all, are ``same_start`` with a group of all episod
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,25 +20,13 @@ from vlagen.baselines.learning import Learner, averaged, minibatches, remember, 
 from vlagen.baselines.loop import Loop, MakeAgent
 from vlagen.baselines.openvla_agent import make_actor
 from vlagen.baselines.rollouts import Rollouts
-from vlagen.baselines.sections import (
-    ModelSettings,
-    OptimizerSettings,
-    RolloutSettings,
-    RunSettings,
-    SimulationSettings,
-)
+from vlagen.baselines.sections import ReinforcementSettings
 from vlagen.benchmark.simulator import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ReinforcementSettings):
     """What can be set for GRPO."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    simulation: SimulationSettings = field(default_factory=SimulationSettings)
-    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    run: RunSettings = field(default_factory=RunSettings)
 
     group_size: int = 8
     """Episodes that are compared with each other."""

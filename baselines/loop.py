@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -27,13 +27,7 @@ from vlagen.baselines.evaluation import Examiner, write_curve
 from vlagen.baselines.learning import Learner
 from vlagen.baselines.processes import join
 from vlagen.baselines.rollouts import Collector, Rollouts
-from vlagen.baselines.sections import (
-    ModelSettings,
-    OptimizerSettings,
-    RolloutSettings,
-    RunSettings,
-    SimulationSettings,
-)
+from vlagen.baselines.sections import ModelSettings, ReinforcementSettings, RunSettings
 from vlagen.baselines.settings import flat
 from vlagen.baselines.simulation import open_stage
 from vlagen.baselines.training import (
@@ -63,16 +57,6 @@ MakeAgent = Callable[[ModelSettings, int], Agent]
 
 class NoSignal(VlagenError):
     """Roll-outs that teach nothing, several times in a row."""
-
-
-class Config(Protocol):
-    """What the settings of every method here have."""
-
-    model: ModelSettings
-    simulation: SimulationSettings
-    rollouts: RolloutSettings
-    optimizer: OptimizerSettings
-    run: RunSettings
 
 
 @dataclass
@@ -113,7 +97,7 @@ class Loop:
     def __init__(
         self,
         method: str,
-        config: Config,
+        config: ReinforcementSettings,
         make_agent: MakeAgent,
         make_simulator: Callable[[], Simulator] | None = None,
     ) -> None:

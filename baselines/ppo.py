@@ -8,7 +8,7 @@ textbook, a setting says so and how to get its numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,25 +21,13 @@ from vlagen.baselines.loop import Loop, MakeAgent
 from vlagen.baselines.openvla_agent import make_actor_critic
 from vlagen.baselines.processes import ALONE, Processes
 from vlagen.baselines.rollouts import Rollouts
-from vlagen.baselines.sections import (
-    ModelSettings,
-    OptimizerSettings,
-    RolloutSettings,
-    RunSettings,
-    SimulationSettings,
-)
+from vlagen.baselines.sections import ReinforcementSettings
 from vlagen.benchmark.simulator import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ReinforcementSettings):
     """What can be set for PPO. With discount and trace_decay 1 it is PPO-ORZ."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    simulation: SimulationSettings = field(default_factory=SimulationSettings)
-    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    run: RunSettings = field(default_factory=RunSettings)
 
     discount: float = 0.99
     """Gamma."""

@@ -5,7 +5,7 @@ Each attribute's text is its documentation; recipes (``recipes/*.toml``) say whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -166,3 +166,14 @@ class RunSettings:
 
     wandb: str = ""
     """Also log to this Weights & Biases project."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcementSettings:
+    """What every method has that learns from its own episodes."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    run: RunSettings = field(default_factory=RunSettings)
