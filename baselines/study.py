@@ -31,7 +31,6 @@ from typing import Any
 
 from rich.console import Console
 
-from vlagen.assets.errors import VlagenError
 from vlagen.baselines.data.collect import Collection
 from vlagen.baselines.data.dataset import Dataset
 from vlagen.baselines.data.summary import write_summary
@@ -224,19 +223,14 @@ def _adopted(plan: Plan) -> Iterator[None]:
 
     Raises:
         RunConflict: it holds another study, or is held by another process.
-        VlagenError: it cannot be written.
+        UnwritableRun: it cannot be written.
     """
     out, file = plan.study.out, plan.study.out / "study.json"
     # More methods and seeds may be added; stages have settings of their own.
     fixed = ("data", "warmup", "shared_warmup")
     study = {name: value for name, value in plain(plan.study).items() if name in fixed}
     content = {"row": plan.row, "study": study}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = lock(out)
-    except OSError as error:
-        raise VlagenError(f"{out} cannot be written ({error}); choose another study.out") from None
-    with held:
+    with lock(out, "study.out"):
         if file.exists():
             found = differences(json.loads(file.read_text(encoding="utf-8")), content)
             if found:

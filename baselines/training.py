@@ -53,7 +53,7 @@ class TrainingRun:
 
     Raises:
         RunConflict: another process holds the folder, or other settings began it.
-        VlagenError: the folder cannot be written.
+        UnwritableRun: the folder cannot be written.
     """
 
     def __init__(
@@ -62,12 +62,9 @@ class TrainingRun:
         self.folder = folder
         self._keep = keep
         self._may_change = MAY_CHANGE.union(may_change)
+        self._lock = lock(folder, "run.out")
         try:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self._lock = lock(folder)
-        except OSError as error:
-            raise VlagenError(f"{folder} cannot be written ({error}); choose another --out") from None
-        try:
+            (folder / "checkpoints").mkdir(exist_ok=True)
             self._adopt(dict(settings))
         except BaseException:
             self._lock.close()
@@ -126,7 +123,7 @@ class TrainingRun:
                 {name: value for name, value in settings.items() if name not in self._may_change},
             )
             if found:
-                raise RunConflict(f"{self.folder} holds another run: {'; '.join(found)}. Choose another --out")
+                raise RunConflict(f"{self.folder} holds another run: {'; '.join(found)}. Choose another run.out")
         write_atomically(file, json.dumps({"settings": settings}, indent=1).encode() + b"\n")
 
 

@@ -180,14 +180,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, identity: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(path)
-        except OSError as error:
-            raise UnwritableRun(
-                f"{path} cannot be written ({error.strerror or error}); choose another --out, or give the folder to "
-                f"user {os.getuid()}"
-            ) from None
+        self._lock = lock(path)
         try:
             self._run = self._read_or_create_run(identity)
             records, sound = read_records(self._episodes)
@@ -296,13 +289,25 @@ class RunDirectory:
         }
 
 
-def lock(path: Path) -> IO[str]:
-    """Takes a folder for this process, until the file that is returned is closed.
+def lock(path: Path, option: str = "--out") -> IO[str]:
+    """Makes a folder if need be and takes it for this process, until the file that is returned is closed.
+
+    Args:
+        path: the folder.
+        option: what names it on the command line.
 
     Raises:
         RunConflict: another process has it.
+        UnwritableRun: it can be neither made nor written.
     """
-    file = (path / ".lock").open("a+")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / ".lock").open("a+")
+    except OSError as error:
+        raise UnwritableRun(
+            f"{path} cannot be written ({error.strerror or error}); choose another {option}, or give the folder to "
+            f"user {os.getuid()}"
+        ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -310,7 +315,7 @@ def lock(path: Path) -> IO[str]:
         owner = file.read().strip() or "unknown"
         file.close()
         raise RunConflict(
-            f"{path} is being written by process {owner}; wait for it, end it, or choose another --out"
+            f"{path} is being written by process {owner}; wait for it, end it, or choose another {option}"
         ) from None
     file.truncate(0)
     file.write(f"{os.getpid()}\n")

@@ -20,7 +20,7 @@ from vlagen.baselines.rollouts import Collector, SimulatorKeeper  # noqa: E402
 from vlagen.baselines.settings import BadSetting  # noqa: E402
 from vlagen.baselines.slots import BadGroups  # noqa: E402
 from vlagen.baselines.training import read_metrics  # noqa: E402
-from vlagen.benchmark.records import RunConflict  # noqa: E402
+from vlagen.benchmark.records import RunConflict, UnwritableRun  # noqa: E402
 from vlagen.leaderboard.figures import CURVE_COLUMNS  # noqa: E402
 from vlagen.tasks.variants import variant  # noqa: E402
 
@@ -424,7 +424,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_made(tmp_pat
     def make_agent(*_):
         raise AssertionError("too late")
 
-    with pytest.raises(Exception, match="cannot be written"):
+    with pytest.raises(UnwritableRun, match=r"cannot be written \(Not a directory\); choose another run.out"):
         train("ppo", blocked / "run", make_agent=make_agent)
 
 
